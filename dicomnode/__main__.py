@@ -1,0 +1,5 @@
+"""`python -m dicomnode`: the command line."""
+
+from dicomnode.cli import main
+
+main()

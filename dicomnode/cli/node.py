@@ -1,0 +1,77 @@
+"""serve, check, reload: the node as a whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import click
+
+from dicomnode.cli.opening import Place, pass_place, say
+from dicomnode.errors import UsageError
+from dicomnode.operations import configure
+from dicomnode.run import supervisor
+from dicomnode.run.supervisor import Supervisor
+from dicomnode.store import generations
+from dicomnode.store.generations import Generation
+
+_PATIENCE = 60.0
+
+
+@click.command()
+@pass_place
+def serve(place: Place) -> None:
+    """Run the node until SIGTERM or Ctrl-C.
+
+    It takes custody of what its partners send, answers queries, and forwards referred studies. SIGTERM drains: open
+    associations may finish. SIGHUP (or `dicomnode reload`) takes a changed configuration into use.
+    """
+    Supervisor(place.path.resolve()).run()
+
+
+@click.command()
+@pass_place
+def check(place: Place) -> None:
+    """Say in plain sentences what the configuration means; or name every fault in it, with its line."""
+    config = place.config()
+    for heading, sentences in configure.sentences(config):
+        click.secho(heading, bold=True)
+        for sentence in sentences:
+            click.echo(f"  {sentence}")
+    for warning in configure.warnings(config):
+        click.echo(f"warning: {warning}")
+    click.echo(f"{place.path} is sound.")
+
+
+@click.command()
+@pass_place
+def reload(place: Place) -> None:
+    """Take the changed configuration into use, whole; or keep the one in force, and say why."""
+    data = place.config().node.data
+    pid = supervisor.running(data)
+    if not pid:
+        raise UsageError(f"no node is running on {data}: start it with `dicomnode serve`")
+    with place.node() as node:
+        with node.database.read():
+            before = generations.latest()
+        os.kill(pid, signal.SIGHUP)
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            with node.database.read():
+                now = generations.latest()
+            if now and (before is None or now.id > before.id):
+                _report(now)
+                return
+            time.sleep(0.05)
+    raise UsageError(f"the node (process {pid}) did not answer within {_PATIENCE:g} seconds: see its log")
+
+
+def _report(generation: Generation) -> None:
+    if generation.accepted:
+        click.echo(f"generation {generation.id} is in force")
+        return
+    say("the configuration in force stays:")
+    for fault in generation.faults.splitlines():
+        say(f"  {fault}")
+    raise SystemExit(1)

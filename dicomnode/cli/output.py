@@ -1,0 +1,91 @@
+"""How lists are shown: a table that fits the terminal, or one JSON array. Patients are masked unless `--phi`.
+
+JSON: ids are integers, times UTC ISO 8601 with milliseconds, unknown is null, lists are arrays, statuses `"A700"`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+Row = dict[str, Any]
+F = TypeVar("F", bound=Callable[..., Any])
+_WIDE = 200
+"""Columns when the output is no terminal: a pipe should not fold."""
+_PATIENT = ("patient_id", "patient_name")
+
+
+def as_json(command: F) -> F:
+    """The option that every list has."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")(command)
+
+
+def with_phi(command: F) -> F:
+    """The option of lists that show patients."""
+    return click.option("--phi", is_flag=True, help="Show patients' names and IDs in clear.")(command)
+
+
+def show(rows: Sequence[Row], *, as_json: bool, empty: str, columns: Sequence[str] = (), title: str = "") -> None:
+    """Print rows: all their keys as JSON, or `columns` of them as a table; `empty` is said where there are none."""
+    if as_json:
+        print(json.dumps([{key: _plain(value) for key, value in row.items()} for row in rows], ensure_ascii=False))
+        return
+    if not rows:
+        print(empty)
+        return
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row[column]) for column in columns))
+    console().print(table)
+
+
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or wide enough not to fold."""
+    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, markup=False, emoji=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return None if value == "" else value
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)
+
+
+def time(microseconds: int | None) -> str | None:
+    """A time as text; None where there is none."""
+    if not microseconds:
+        return None
+    moment = datetime.fromtimestamp(microseconds / 1e6, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def status(value: int | None) -> str | None:
+    """A DIMSE status as text; None where none was received."""
+    return None if value is None else f"{value:04X}"
+
+
+def masked(row: Row, phi: bool) -> Row:
+    """The row with its patient fields masked, unless they were asked for."""
+    if phi:
+        return row
+    return {key: _mask(value) if key in _PATIENT else value for key, value in row.items()}
+
+
+def _mask(value: str) -> str:
+    return value[:1] + "*" * min(len(value) - 1, 7) if value else value

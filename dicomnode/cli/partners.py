@@ -1,0 +1,119 @@
+"""partners: who they are, whether they answer, and who was turned away at the door."""
+
+from __future__ import annotations
+
+import difflib
+
+import click
+
+from dicomnode.cli import output
+from dicomnode.cli.opening import Place, pass_place
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.errors import PartnerError, UsageError
+from dicomnode.net.requestor import Requestor
+from dicomnode.store import audit, queue
+from dicomnode.store.audit import Refused
+
+
+@click.group()
+def partners() -> None:
+    """The AEs that this node knows."""
+
+
+@partners.command("list")
+@output.as_json
+@pass_place
+def list_(place: Place, as_json: bool) -> None:
+    """Every partner: where it is, what it may do, and whether its lane runs."""
+    with place.node() as node, node.database.read():
+        rows = [_row(partner, node.config, queue.paused(partner.name)) for partner in node.config.partners.values()]
+    columns = ["partner", "site", "ae_title", "address", "called_at", "may", "lane"]
+    output.show(rows, as_json=as_json, columns=columns, empty="No partners are configured.")
+
+
+def _row(partner: Partner, config: NodeConfig, pause: queue.Pause) -> output.Row:
+    lane = "-" if not partner.is_destination else "paused" if pause.failures else "runs"
+    return {
+        "partner": partner.name,
+        "site": partner.site,
+        "sector": config.sector_of(partner),
+        "ae_title": partner.ae_title,
+        "address": tuple(map(str, partner.address)),
+        "called_at": partner.display if partner.is_destination else "",
+        "may": tuple(sorted(partner.may)),
+        "lane": lane,
+        "reason": pause.reason,
+    }
+
+
+@partners.command()
+@click.argument("name")
+@pass_place
+def echo(place: Place, name: str) -> None:
+    """C-ECHO a partner, as the forwarder would call it."""
+    config = place.config()
+    partner = config.partners.get(name)
+    if partner is None:
+        near = difflib.get_close_matches(name, config.partners, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"there is no partner {name}{hint}")
+    if not partner.is_destination:
+        raise UsageError(f"{name} has no host and port: it can call us, and we cannot call it")
+    try:
+        Requestor(config).echo(partner)
+    except PartnerError as error:
+        raise PartnerError(f"{partner.display}: {error}. {_advice(partner)}") from error
+    click.echo(f"{partner.display} answers")
+
+
+def _advice(partner: Partner) -> str:
+    return f"Check its host and port, that it knows our AE title, and that it answers to {partner.ae_title}."
+
+
+@partners.command()
+@output.as_json
+@pass_place
+def refused(place: Place, as_json: bool) -> None:
+    """Who was turned away and why, with the YAML that would admit them."""
+    with place.node() as node, node.database.read():
+        found = audit.refusals()
+        config = node.config
+    rows = [_refused_row(each) | {"yaml": _admission(each, config)} for each in found]
+    columns = ["calling_ae_title", "called_ae_title", "address", "why", "times", "last_at"]
+    output.show(rows, as_json=as_json, columns=columns, empty="Nobody was turned away.")
+    if not as_json:
+        for advice in dict.fromkeys(row["yaml"] for row in rows if row["yaml"]):
+            click.echo(f"\n{advice}")
+
+
+def _refused_row(each: Refused) -> output.Row:
+    return {
+        "calling_ae_title": each.calling_ae_title,
+        "called_ae_title": each.called_ae_title,
+        "address": each.address,
+        "why": each.why,
+        "times": each.times,
+        "first_at": output.time(each.first_at),
+        "last_at": output.time(each.last_at),
+    }
+
+
+def _admission(each: Refused, config: NodeConfig) -> str:
+    """The lines of YAML that would admit a caller, if it should be admitted."""
+    if each.why == "unknown called AE title":
+        titles = ", ".join((*config.node.aliases, each.called_ae_title))
+        return f"# to answer to {each.called_ae_title}:\nnode:\n  aliases: [{titles}]"
+    if each.why == "unknown calling AE title":
+        sites = " or ".join(config.sites)
+        name = each.calling_ae_title.replace(" ", "_") or "NAME"
+        keys = f"site: {next(iter(config.sites), 'SITE')}, ae_title: {each.calling_ae_title}, address: {each.address}"
+        return f"# to admit {each.calling_ae_title} (site: {sites}):\npartners:\n  {name}: {{{keys}, may: [store]}}"
+    if each.why == "address not allowed":
+        known = [p for p in config.partners.values() if p.ae_title == each.calling_ae_title and p.may]
+        return "\n".join(_moved(partner, each) for partner in known)
+    return ""
+
+
+def _moved(partner: Partner, each: Refused) -> str:
+    networks = ", ".join((*map(str, partner.address), each.address))
+    return f"# if {partner.name} calls from there too:\npartners:\n  {partner.name}: {{…, address: [{networks}]}}"

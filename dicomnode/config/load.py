@@ -1,0 +1,366 @@
+"""YAML → NodeConfig, or ALL faults of the file, each with its path and line.
+
+Promises: every fault that can be seen is reported at once, in words for the person who wrote the file; whatever the
+text, nothing but ConfigurationError is raised for it. Every value is taken as the text that stands in the file, so
+`NO`, `0104` and `12:30` are what they look like. Never: a tag, an alias or an object is constructed, or another file
+read. The same text always gives equal configurations.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dicomnode.config import units
+from dicomnode.config.model import (
+    DEFAULT_FLOWS,
+    Draft,
+    Flow,
+    Limits,
+    Node,
+    NodeConfig,
+    Partner,
+    Route,
+    Site,
+    Where,
+    contradictions,
+)
+from dicomnode.errors import ConfigurationError, Fault
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+LARGEST = 1 << 20
+"""Bytes of the largest file that is read."""
+_TOO_LARGE = "the file is larger than 1 MiB, and so no configuration"
+_DEEPEST = 8
+
+Data: TypeAlias = str | list["Data"] | dict[str, "Data"] | None
+_Part = TypeVar("_Part", bound=BaseModel)
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """The keys of one map in the file; `later` are those of the contract that this version does not honour yet."""
+
+    now: tuple[str, ...]
+    later: tuple[str, ...] = ()
+
+
+_REFERENCES = {"site": ("sites",), "from": ("sites", "partners"), "to": ("partners",)}
+_TOP = _Keys(("node", "sites", "flows", "partners", "routes"))
+_KEYS: dict[type[BaseModel], _Keys] = {
+    Limits: _Keys(tuple(Limits.model_fields)),
+    Node: _Keys(
+        ("ae_title", "aliases", "bind", "data", "database", "acceptors", "storage_classes", "deflated", "limits"),
+        ("tls", "watermarks", "retention", "audit", "metrics"),
+    ),
+    Site: _Keys(("sector", "name", "patient_id_issuer")),
+    Partner: _Keys(
+        ("site", "ae_title", "address", "host", "port", "may", "associations"),
+        ("tls", "user", "confirm", "skip_classes", "window", "bandwidth", "give_up_after", "coerce", "transcode",
+         "charset", "iocm", "pull", "max_associations"),
+    ),
+    Route: _Keys(("name", "from", "when", "only", "to", "wait"), ("require", "consent", "identity", "priority")),
+}  # fmt: skip
+
+
+def load(path: Path) -> NodeConfig:
+    """The configuration in the file; ConfigurationError with every fault, also where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise ConfigurationError((Fault("", 0, _TOO_LARGE),))
+        return parse(raw.decode("utf-8-sig"), path)
+    except FileNotFoundError:
+        advice = "name another with -c or DICOMNODE_CONFIG, or begin with a copy of config/dicomnode.yaml"
+        raise ConfigurationError((Fault("", 0, f"there is no file {path}; {advice}"),)) from None
+    except OSError as error:
+        raise ConfigurationError((Fault("", 0, f"{path} cannot be read: {error.strerror}"),)) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError((Fault("", 0, f"{path} is not UTF-8 text"),)) from None
+
+
+def parse(text: str, path: Path) -> NodeConfig:
+    """The configuration in a text; relative paths in it are relative to the folder of `path`. ConfigurationError."""
+    reader = _Reader(text)
+    config = _Loader(reader, path.parent).config()
+    if config is None:
+        raise ConfigurationError(tuple(sorted(reader.faults.values(), key=lambda fault: (fault.line, fault.path))))
+    return config
+
+
+def line_of(text: str, where: Where) -> int:
+    """The line, from 1, of a key path such as `("routes", 0, "to")`; of its nearest parent that the text has."""
+    reader = _Reader(text)
+    reader.read()
+    return reader.line(where)
+
+
+class _Stop(Exception):
+    """The text is such that reading on would only find consequences: what is wrong, and its line (0: none)."""
+
+    def __init__(self, text: str, line: int) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+class _Reader:
+    """Reads YAML events into texts, lists and maps, knows the line of each, and collects the faults of the file."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
+        self.lines: dict[Where, int] = {(): 1}
+        self.faults: dict[Where, Fault] = {}
+        self.unread: set[Where] = set()
+
+    def line(self, where: Where) -> int:
+        """The line of a place, or of its nearest parent in the file."""
+        while where not in self.lines:
+            where = where[:-1]
+        return self.lines[where]
+
+    def fault(self, where: Where, text: str, line: int | None = None) -> None:
+        """Notes what is wrong at a place, unless something is already, or it could not be read to begin with."""
+        if any(where[:depth] in self.unread for depth in range(len(where) + 1)):
+            return
+        while where not in self.lines and where and isinstance(where[-1], int):
+            where = where[:-1]  # a single text that counts as a list of one
+        found = Fault(".".join(map(str, where)), self.line(where) if line is None else line, text)
+        self.faults.setdefault(where, found)
+
+    def give_up(self, where: Where, text: str, line: int | None = None) -> None:
+        """Notes what is wrong with all of a place: whatever else is seen there is only a consequence."""
+        self.fault(where, text, line)
+        self.unread.add(where)
+
+    def read(self) -> Data:
+        """The whole text as plain data; None, and a fault, where it is not one YAML document."""
+        try:
+            if len(self.text.encode("utf-8", "surrogatepass")) > LARGEST:
+                raise _Stop(_TOO_LARGE, 0)
+            return self._document()
+        except _Stop as stop:
+            self.give_up((), str(stop), stop.line)
+        except yaml.MarkedYAMLError as error:
+            self.give_up(
+                (), units.syntax(error.problem or ""), error.problem_mark.line + 1 if error.problem_mark else 0
+            )
+        except yaml.reader.ReaderError as error:
+            line = self.text.count("\n", 0, error.position) + 1
+            self.give_up((), "there is a control character here, which a text file does not have", line)
+        except (ValueError, OverflowError):  # PyYAML lets these out, on "\UFFFFFFFF" and on %YAML with a long number
+            self.give_up((), "there is an escape in double quotes that names no character, or a '%YAML' line", 0)
+        return None
+
+    def _document(self) -> Data:
+        data: Data = None
+        begun = False
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent) and begun:
+                raise _Stop("a second document begins here; a configuration is one", _line(event))
+            if isinstance(event, yaml.NodeEvent):
+                data, begun = self._value(event, ()), True
+        return data
+
+    def _value(self, event: Any, where: Where) -> Data:
+        self.lines.setdefault(where, _line(event))
+        if len(where) > _DEEPEST:
+            raise _Stop("maps and lists are nested deeper than any key needs", _line(event))
+        if isinstance(event, yaml.AliasEvent):
+            text = f"{units.quoted(f'*{event.anchor}')} is an alias, which is not used here: write the value out"
+            self.give_up(where, text, _line(event))
+            return None
+        if event.anchor or event.tag:
+            mark = f"&{event.anchor}" if event.anchor else event.tag
+            self.fault(where, f"{units.quoted(mark)}: anchors (&) and tags (!) are not used here", _line(event))
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._list(where)
+        return self._map(where) if isinstance(event, yaml.MappingStartEvent) else self._scalar(event, where)
+
+    def _list(self, where: Where) -> Data:
+        items: list[Data] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._value(event, (*where, len(items))))
+        return items
+
+    def _map(self, where: Where) -> Data:
+        items: dict[str, Data] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            place = (*where, _key(event))
+            if place[-1] in items:
+                self.fault(place, f"is here a second time; first on line {self.lines[place]}", _line(event))
+            self.lines.setdefault(place, _line(event))
+            items.setdefault(str(place[-1]), self._value(next(self.events), place))
+        return items
+
+    def _scalar(self, event: Any, where: Where) -> Data:
+        if event.style is None and event.value in ("", "~", "null", "Null", "NULL"):
+            return None
+        if units.unprintable(event.value):
+            self.give_up(where, "contains a line break or control character", _line(event))
+            return None
+        return str(event.value)
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _key(event: Any) -> str:
+    if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
+        raise _Stop("a key is one word: no list, map, alias, anchor or tag", _line(event))
+    if not event.value or units.unprintable(event.value):
+        raise _Stop("a key is empty, or contains a line break or control character", _line(event))
+    return str(event.value)
+
+
+class _Loader:
+    """Plain data → models: each part by itself, so that a fault in one hides none in another; then all together."""
+
+    def __init__(self, reader: _Reader, folder: Path) -> None:
+        self.reader = reader
+        self.folder = folder
+        self.top = self._known(reader.read(), (), _TOP)
+
+    def config(self) -> NodeConfig | None:
+        """The configuration; None where the reader has faults."""
+        sites, partners = self._section("sites"), self._section("partners")
+        draft = Draft(
+            node=self._part(Node, self.top.get("node"), ("node",)),
+            flows=self._flows(),
+            sites=self._named(Site, sites, "sites", "key"),
+            partners=self._named(Partner, partners, "partners", "name"),
+            routes=self._routes(),
+            site_names=frozenset(sites),
+            partner_names=frozenset(partners),
+        )
+        self._compare(draft)
+        if self.reader.faults or draft.node is None or draft.flows is None:
+            return None
+        return _whole(draft.node, draft.flows, draft)
+
+    def _compare(self, draft: Draft) -> None:
+        """Notes in what the parts disagree, where both lists of names could be read."""
+        if not {("sites",), ("partners",)} & self.reader.unread:
+            for found in contradictions(draft):
+                other = f" (line {self.reader.line(found.other)})" if found.other else ""
+                self.reader.fault(found.where, found.text + other)
+
+    def _section(self, name: str) -> dict[str, Data]:
+        data = self.top.get(name)
+        if isinstance(data, dict):
+            return data
+        if data is not None:
+            self.reader.give_up((name,), "is a map: each entry has a name, a ':' and its keys")
+        return {}
+
+    def _named(self, model: type[_Part], section: dict[str, Data], name: str, key: str) -> dict[str, _Part]:
+        parts = {entry: self._part(model, data, (name, entry), **{key: entry}) for entry, data in section.items()}
+        return {entry: part for entry, part in parts.items() if part is not None}
+
+    def _routes(self) -> dict[int, Route]:
+        data = self.top.get("routes")
+        if data is not None and not isinstance(data, list):
+            self.reader.give_up(("routes",), "is a list: each route begins with '- name:'")
+        items = data if isinstance(data, list) else []
+        parts = {position: self._part(Route, item, ("routes", position)) for position, item in enumerate(items)}
+        return {position: part for position, part in parts.items() if part is not None}
+
+    def _flows(self) -> tuple[Flow, ...] | None:
+        """The flows, the default ones where the file has none; None where they cannot be read."""
+        if "flows" not in self.top:
+            return DEFAULT_FLOWS
+        items = self._read(units.several, self.top["flows"], ("flows",)) or []
+        lines = [self._read(units.text, item, ("flows", position)) for position, item in enumerate(items)]
+        flows = [self._make(Flow, line, ("flows", position)) for position, line in enumerate(lines)]
+        return tuple(flow for flow in flows if flow) if None not in flows else None
+
+    def _part(self, model: type[_Part], data: Data, where: Where, **given: str) -> _Part | None:
+        shape: dict[str, Any] = self._known(data, where, _KEYS[model])
+        for key in [key for key, value in shape.items() if value is None or (key == "address" and not value)]:
+            self.reader.fault((*where, key), "has no value; give it one, or remove the line")
+            del shape[key]
+        for key in shape.keys() & _REFERENCES.keys():
+            self._refer(shape[key], (*where, key), _REFERENCES[key])
+        if model is Node:
+            self._settle(shape)
+        if "from" in shape:
+            shape["sources"] = shape.pop("from")
+        return self._make(model, {**shape, **given}, where)
+
+    def _known(self, data: Data, where: Where, keys: _Keys) -> dict[str, Data]:
+        """The entries of a map whose keys exist; the others are faults."""
+        if data is not None and not isinstance(data, dict):
+            self.reader.give_up(where, f"is a map of keys and values: {', '.join(keys.now)}")
+        entries = data if isinstance(data, dict) else {}
+        for key in entries.keys() - set(keys.now):
+            text = f"unknown key {units.quoted(key)}{units.suggestion(key, keys.now)}"
+            later = f"{units.quoted(key)} is not available in this version"
+            self.reader.fault((*where, key), later if key in keys.later else text)
+        return {key: value for key, value in entries.items() if key in keys.now}
+
+    def _refer(self, value: Data, where: Where, sections: tuple[str, ...]) -> None:
+        """Notes the names that are in none of these sections, whatever else is wrong with the part that has them."""
+        known = {name for section in sections for name in self._section(section)}
+        if any((section,) in self.reader.unread for section in sections):
+            return
+        for position, name in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(name, str) and name not in known:
+                what = " or ".join(section.removesuffix("s") for section in sections)
+                text = f"unknown {what} {units.quoted(name)}{units.suggestion(name, known)}"
+                self.reader.fault((*where, position), text)
+
+    def _settle(self, shape: dict[str, Any]) -> None:
+        """Turns what the file says of the node into what the model holds."""
+        if "bind" in shape and (address := self._read(units.bind, shape.pop("bind"), ("node", "bind"))):
+            shape["bind_host"], shape["bind_port"] = address
+        data = self._read(units.text, shape.get("data", "data"), ("node", "data"))
+        shape["data"] = Path(os.path.abspath(self.folder / (data or "")))
+        if "limits" in shape:
+            shape["limits"] = self._part(Limits, shape["limits"], ("node", "limits")) or Limits()
+
+    def _read(self, reading: Callable[[Any], _Value], value: Data, where: Where) -> _Value | None:
+        try:
+            return reading(value)
+        except ValueError as error:
+            self.reader.fault(where, str(error))
+            return None
+
+    def _make(self, model: type[_Part], shape: object, where: Where) -> _Part | None:
+        try:
+            return model.model_validate(shape)
+        except ValidationError as error:
+            for found in error.errors(include_url=False):
+                self.reader.fault((*where, *_place(model, found["loc"])), _sentence(found))
+            return None
+
+
+def _place(model: type[BaseModel], loc: Where) -> Where:
+    """pydantic's place within a part as it is in the file; the part itself for what the file has no key for."""
+    place = tuple("from" if step == "sources" else step for step in loc if step != "[key]")
+    return place if place and model in _KEYS and place[0] in _KEYS[model].now else ()
+
+
+def _sentence(found: ErrorDetails) -> str:
+    if found["type"] == "missing":
+        return "is missing"
+    return str(found["ctx"]["error"]) if found["type"] == "value_error" else "is not what this key means"
+
+
+def _whole(node: Node, flows: tuple[Flow, ...], draft: Draft) -> NodeConfig:
+    """The configuration of a draft without contradictions; a route without `from` takes from every private site."""
+    private = tuple(site.key for site in draft.sites.values() if site.sector == "private")
+    routes = tuple(
+        route if route.sources else route.model_copy(update={"sources": private}) for route in draft.routes.values()
+    )
+    return NodeConfig(node=node, sites=draft.sites, flows=flows, partners=draft.partners, routes=routes)

@@ -1,0 +1,268 @@
+"""The words of a configuration file and what they mean: durations, sizes, addresses, AE titles, UIDs.
+
+Every function takes one value as it stands in the file (a text, a list or a map; nothing in YAML is read as a number, a
+date or a bool) or as Python has it already, and returns the value meant. What cannot be meant raises ValueError, with a
+sentence for the person who wrote it. Nothing here reads a file, a clock or the network.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
+from typing import Any
+
+from dicomnode.dicom.instance import BY_COLUMN
+
+Network = IPv4Network | IPv6Network
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh])")
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMGT]B)")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+
+_SYNTAX = (
+    ("'\\t'", "there is a tab here; YAML is indented with spaces"),
+    ("mapping values are not allowed", "a ':' where there can be none: check the indentation, or quote the text"),
+    ("expected <block end>", "this line is indented differently from those that it belongs with, or a quote is open"),
+    ("could not find expected ':'", "a key without its ':'"),
+    ("end of stream", "a quote is opened and never closed"),
+    ("expected ',' or", "a bracket is not closed, or a comma is missing"),
+    ("escape", "a backslash in double quotes has a meaning of its own; use single quotes"),
+    ("cannot start any token", "a text that begins with this character is written in quotes"),
+)
+
+ATTRIBUTES = frozenset({"called", "calling", *BY_COLUMN})
+"""What a route may ask about: the AE titles of the association, and every indexed attribute by its column."""
+
+
+def quoted(value: str) -> str:
+    """The value as a fault shows it: in quotes, and not longer than a line."""
+    return f"'{value}'" if len(value) <= 64 else f"'{value[:60]}…'"
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'port'?` where a choice is near, else the choices themselves; empty without any."""
+    by_fold = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(word.casefold()[:64], by_fold, n=1)
+    if near:
+        return f"; did you mean {quoted(by_fold[near[0]])}?"
+    return f"; there is {', '.join(sorted(by_fold.values())[:20])}" if by_fold else ""
+
+
+def syntax(problem: str) -> str:
+    """PyYAML's name for a problem, in words that help."""
+    return next((words for fragment, words in _SYNTAX if fragment in problem), f"is not YAML: {problem}")
+
+
+def unprintable(written: str) -> bool:
+    """Whether there are control characters, line breaks or halves of surrogate pairs."""
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in written)
+
+
+def text(value: Any) -> str:
+    """One text, never empty: `NO`, `12345` and `12:30` are what they look like."""
+    if value is None or value == "":
+        raise ValueError("has no value; give it one, or remove the line")
+    if not isinstance(value, str):
+        raise ValueError("is one text, not a list or a map")
+    return value
+
+
+def many(value: Any) -> list[Any]:
+    """A list of at least one; a single text counts as a list of one."""
+    if isinstance(value, dict):
+        raise ValueError("is a text or a list, not a map")
+    if value is None or value == "":
+        raise ValueError("has no value; give it one, or remove the line")
+    items = [value] if isinstance(value, str | Network) else list(value)
+    if not items:
+        raise ValueError("is an empty list; give it a value, or remove the line")
+    return items
+
+
+def several(value: Any) -> list[Any]:
+    """A list that may be empty; a single text counts as a list of one."""
+    return [] if isinstance(value, list | tuple | set | frozenset) and not value else many(value)
+
+
+def whole(low: int, high: int) -> Callable[[Any], int]:
+    """A reader of whole decimal numbers from `low` to `high`, both included."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, str) and value.isdecimal() and value.startswith("0") and value.strip("0"):
+            raise ValueError(f"{quoted(value)} begins with 0; write {value.lstrip('0')}")
+        written = str(value) if isinstance(value, int) else text(value)
+        if not _WHOLE.fullmatch(written) or not low <= int(written) <= high:
+            raise ValueError(f"{quoted(written)} is no whole number from {low} to {high}")
+        return int(written)
+
+    return read
+
+
+port = whole(1, 65535)
+
+
+def acceptors(value: Any) -> int:
+    """1 to 64 processes; `auto` is one for each processor, at most four."""
+    if value == "auto":
+        return min(4, os.cpu_count() or 1)
+    try:
+        return whole(1, 64)(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, nor is it auto") from None
+
+
+def switch(value: Any) -> bool:
+    """`true` or `false`."""
+    if isinstance(value, bool):
+        return value
+    if text(value).lower() not in ("true", "false"):
+        raise ValueError(f"{quoted(value)} is neither true nor false")
+    return bool(value.lower() == "true")
+
+
+def word(*choices: str, later: tuple[str, ...] = ()) -> Callable[[Any], str]:
+    """A reader of one of a few words; those of `later` are known and not available yet."""
+
+    def read(value: Any) -> str:
+        if text(value) in later:
+            raise ValueError(f"{quoted(value)} is not available in this version")
+        if value not in choices:
+            raise ValueError(f"unknown value {quoted(value)}{suggestion(value, choices)}")
+        return str(value)
+
+    return read
+
+
+def _measure(value: Any, form: re.Pattern[str], units: dict[str, int], examples: str) -> float:
+    if isinstance(value, int | float):
+        return value
+    found = form.fullmatch(text(value))
+    if found is None:
+        raise ValueError(f"{quoted(value)} is not written as a number and its unit: {examples}")
+    return float(found[1]) * units[found[2]]
+
+
+def duration(value: Any) -> float:
+    """Seconds, from `60s`, `5m`, `1.5h`, `72h`, `0s`."""
+    if isinstance(value, dict):
+        raise ValueError("a map of durations is not available in this version; write one, such as 5m")
+    return _measure(value, _DURATION, _SECONDS, "60s, 5m or 72h")
+
+
+def time_limit(value: Any) -> float:
+    """Seconds, more than none."""
+    seconds = duration(value)
+    if seconds <= 0:
+        raise ValueError("must be more than 0s")
+    return seconds
+
+
+def size(value: Any) -> int:
+    """Bytes, at least one, from `500MB`, `4GB`: decimal units, so 1 GB is 10^9 bytes."""
+    count = int(_measure(value, _SIZE, _BYTES, "500MB or 4GB"))
+    if count < 1:
+        raise ValueError("must be more than nothing")
+    return count
+
+
+def ae_title(value: Any) -> str:
+    """An AE title (PS3.5 6.2, VR AE): 1 to 16 printable ASCII characters, no backslash, no space at either end."""
+    title = text(value)
+    if len(title) > 16:
+        raise ValueError(f"{quoted(title)} has {len(title)} characters; an AE title has at most 16")
+    if title != title.strip(" "):
+        raise ValueError(f"{quoted(title)} begins or ends with a space")
+    if any(not " " <= character <= "~" or character == "\\" for character in title):
+        raise ValueError(f"{quoted(title)} is not plain ASCII without backslashes, as an AE title is")
+    return title
+
+
+def name(value: Any) -> str:
+    """A name that other keys refer to: 1 to 64 letters, digits, `_`, `-` and `.`, not begun by `-` or `.`."""
+    if not _NAME.fullmatch(text(value)):
+        raise ValueError(f"the name {quoted(value)} is other than 1 to 64 letters, digits, '_', '-' and '.'")
+    return str(value)
+
+
+def uid(value: Any) -> str:
+    """A UID (PS3.5 9.1)."""
+    if not _UID.fullmatch(text(value)) or len(value) > 64:
+        raise ValueError(f"{quoted(value)} is no UID: at most 64 digits and dots, no number begun by 0")
+    return str(value)
+
+
+def is_ip(host: str) -> bool:
+    """Whether the host is written as an address, not as a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nothing but this machine reaches the host; a name other than `localhost` is taken to be reachable."""
+    return ip_address(host).is_loopback if is_ip(host) else host.lower() == "localhost"
+
+
+def is_every_interface(host: str) -> bool:
+    """Whether a server bound to the host listens on every interface: `0.0.0.0`, `::`."""
+    return is_ip(host) and ip_address(host).is_unspecified
+
+
+def host(value: Any) -> str:
+    """A host name or an IP address, without a port."""
+    if is_ip(text(value)):
+        return str(value)
+    if not _HOST.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
+        raise ValueError(f"{quoted(value)} is neither a host name nor an IP address")
+    return str(value)
+
+
+def bind(value: Any) -> tuple[str, int]:
+    """Host and port to listen on, from `127.0.0.1:11112`, `0.0.0.0:104`, `[::]:11112`."""
+    where, colon, number = text(value).rpartition(":")
+    if not colon or not where:
+        raise ValueError(f"{quoted(value)} is not written as HOST:PORT, such as 127.0.0.1:11112")
+    bare = where[1:-1] if where.startswith("[") and where.endswith("]") else where
+    if ":" in where and bare == where:
+        raise ValueError(f"{quoted(value)}: an IPv6 address is written in brackets and quotes: '[::]:11112'")
+    return host(bare), port(number)
+
+
+def network(value: Any) -> Network:
+    """An IP address or network: `10.1.0.30` is the network of that one address."""
+    if isinstance(value, Network):
+        return value
+    wanted = text(value)
+    try:
+        found = ip_network(wanted, strict=False)
+    except ValueError:
+        raise ValueError(f"{quoted(wanted)} is neither an IP address nor a network such as 10.1.0.0/24") from None
+    if ip_interface(wanted).ip != found.network_address:
+        raise ValueError(f"{quoted(value)} is one address within a network; write {found} for all of it")
+    return found
+
+
+def attribute(value: Any) -> str:
+    """The name of something that a route may ask about."""
+    if value not in ATTRIBUTES:
+        raise ValueError(f"unknown attribute {quoted(str(value))}{suggestion(str(value), ATTRIBUTES)}")
+    return str(value)
+
+
+def conditions(value: Any) -> dict[str, Any]:
+    """A map of attributes to the values asked for."""
+    if not isinstance(value, dict):
+        raise ValueError("is a map of attributes to values, such as {modality: CT}")
+    return value

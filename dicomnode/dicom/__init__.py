@@ -1,0 +1,1 @@
+"""What we know of DICOM data, free of network and disk layout."""

@@ -1,0 +1,100 @@
+"""What kinds of SOP class and transfer syntax there are.
+
+Promises constant sets, made once from pydicom's UID dictionary (PS3.6 A) and the few standard UIDs that are newer than
+it. Never decides who may send what: that is configuration and rules. Nothing here fails.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pydicom._uid_dict import UID_dictionary
+
+_NEWER: Final = {  # in PS3.6 since 2024 and 2025, not yet in pydicom 3.0.2
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
+_NAMES: Final = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0]} | _NEWER
+
+_NOT_STORAGE: Final = {
+    "1.2.840.10008.1.3.10",  # Media Storage Directory: describes a medium, and is never sent (PS3.4 I.4)
+    "1.2.840.10008.1.20.1",  # Storage Commitment Push
+    "1.2.840.10008.1.20.2",  # Storage Commitment Pull
+}
+_NAMELESS: Final = {  # retired storage classes whose names PS3.6 has emptied
+    "1.2.840.10008.5.1.4.1.1.12.77",
+    "1.2.840.10008.5.1.4.1.1.40",
+}
+
+STORAGE_CLASSES: Final[frozenset[str]] = (
+    frozenset(uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and "Storage" in entry[0])
+    - _NOT_STORAGE
+) | _NAMELESS
+"""Every storage SOP class, current and retired: 204 that have a name, and the two that have lost it."""
+
+NON_PATIENT_CLASSES: Final[frozenset[str]] = frozenset(
+    (
+        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol
+        "1.2.840.10008.5.1.4.39.1",  # Color Palette
+        "1.2.840.10008.5.1.4.43.1",  # Generic Implant Template
+        "1.2.840.10008.5.1.4.44.1",  # Implant Assembly Template
+        "1.2.840.10008.5.1.4.45.1",  # Implant Template Group
+        "1.2.840.10008.5.1.4.1.1.200.1",  # CT Defined Procedure Protocol
+        "1.2.840.10008.5.1.4.1.1.200.3",  # Protocol Approval
+        "1.2.840.10008.5.1.4.1.1.200.7",  # XA Defined Procedure Protocol
+        "1.2.840.10008.5.1.4.1.1.201.1",  # Inventory
+    )
+)
+"""Objects that belong to no patient, and so to no study (PS3.4 GG)."""
+
+DEFLATED: Final[frozenset[str]] = frozenset(
+    (
+        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+        "1.2.840.10008.1.2.4.95",  # JPIP Referenced Deflate
+        "1.2.840.10008.1.2.4.205",  # JPIP HTJ2K Referenced Deflate
+    )
+)
+"""Transfer syntaxes whose whole dataset is deflated (PS3.5 A.5)."""
+
+_NOT_KEPT: Final = {
+    # The object holds the address of its pixels and not the pixels: custody of it would be custody of nothing.
+    "1.2.840.10008.1.2.4.94",  # JPIP Referenced
+    "1.2.840.10008.1.2.4.204",  # JPIP HTJ2K Referenced
+    # Not a dataset of elements, but mail and mark-up; both retired.
+    "1.2.840.10008.1.2.6.1",  # RFC 2557 MIME encapsulation
+    "1.2.840.10008.1.2.6.2",  # XML Encoding
+    # DICOM-RTV: live streams, never sent by C-STORE (PS3.22).
+    "1.2.840.10008.1.2.7.1",
+    "1.2.840.10008.1.2.7.2",
+    "1.2.840.10008.1.2.7.3",
+}
+
+TRANSFER_SYNTAXES: Final[tuple[str, ...]] = tuple(
+    uid
+    for uid in (*(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"), *_NEWER)
+    if uid not in DEFLATED and uid not in _NOT_KEPT
+)
+"""Every transfer syntax whose dataset can be kept as received and walked to its end, in the dictionary's order."""
+
+_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+
+
+def class_name(uid: str) -> str:
+    """The SOP class's name in PS3.6, or the UID itself for a class that we do not know."""
+    return _NAMES.get(uid, uid)
+
+
+def syntax_name(uid: str) -> str:
+    """The transfer syntax's name in PS3.6, or the UID itself for one that we do not know."""
+    return _NAMES.get(uid, uid)
+
+
+def is_valid_uid(text: str) -> bool:
+    """Whether `text` is digits and single dots, 1 to 64 characters (PS3.5 9.1).
+
+    A component may start with a zero: real objects have such UIDs, and changing them would be worse.
+    """
+    return len(text) <= 64 and _UID.fullmatch(text) is not None

@@ -1,0 +1,42 @@
+"""Bounded inflating, used only where the configuration enables deflated transfer syntaxes (PS3.5 A.5).
+
+Promises that no more than `cap` bytes are ever made, however small the input is. Never reads files. Fails with
+Unreadable on a stream that is corrupt, cut short, or too big.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from dicomnode.errors import Unreadable
+
+CAP: Final = 256 * 1024 * 1024
+_STEP: Final = 1024 * 1024
+_RATIO: Final = 512  # deflate reaches 1030:1 at most, on constant bytes; real datasets stay under 100:1
+_RATIO_FROM: Final = 64 * 1024 * 1024  # below this the ratio is no danger, and a blank image may well have it
+
+
+def inflate(data: bytes | memoryview, cap: int = CAP) -> bytes:
+    """The dataset in the raw deflate stream `data`; at most `cap` bytes. Bytes after the stream are ignored (A.5 pads).
+
+    Unreadable: over the cap, over 512:1 and 64 MiB (nothing but a bomb is), corrupt, or cut short.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    out = bytearray()
+    try:
+        for start in range(0, len(data), _STEP):
+            pending = bytes(data[start : start + _STEP])  # a slice of a view would outlive us in a traceback
+            while not stream.eof:
+                piece = stream.decompress(pending, _STEP)
+                pending = stream.unconsumed_tail
+                out += piece
+                if len(out) > cap or (len(out) > _RATIO_FROM and len(out) > _RATIO * len(data)):
+                    raise Unreadable("the deflated dataset is too big when it is inflated")
+                if not pending and len(piece) < _STEP:
+                    break
+    except zlib.error as fault:
+        raise Unreadable("the dataset is declared deflated and is not, or is corrupt") from fault
+    if not stream.eof:
+        raise Unreadable("the deflated dataset ends too early")
+    return bytes(out)

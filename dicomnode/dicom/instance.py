@@ -1,0 +1,171 @@
+"""SopInstance: the attributes we index and route by.
+
+Promises values that are decoded to Unicode, free of padding and of control characters, '' where absent or empty.
+Never validates them, UIDs apart (walk.py does that): a wrong date is kept as it was sent. Nothing here fails on what a
+peer sent; what is odd becomes a note.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+from dicomnode.dicom import names
+
+
+class Level(enum.StrEnum):
+    """The query/retrieve level that an attribute belongs to (PS3.4 C.6)."""
+
+    PATIENT = "PATIENT"
+    STUDY = "STUDY"
+    SERIES = "SERIES"
+    IMAGE = "IMAGE"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of the index: `tag` is (group << 16 | element), `column` its name in tables and in SopInstance."""
+
+    keyword: str
+    tag: int
+    vr: str
+    level: Level
+    column: str
+
+
+_INDEXED: Final = {
+    Level.PATIENT: "PatientID IssuerOfPatientID PatientName PatientBirthDate PatientSex",
+    Level.STUDY: "StudyInstanceUID StudyDate StudyTime AccessionNumber StudyID StudyDescription ReferringPhysicianName",
+    Level.SERIES: "SeriesInstanceUID Modality SeriesNumber SeriesDescription BodyPartExamined SeriesDate SeriesTime"
+    " InstitutionName StationName Manufacturer ManufacturerModelName ProtocolName",
+    Level.IMAGE: "SOPInstanceUID SOPClassUID InstanceNumber Rows Columns NumberOfFrames ContentDate ContentTime"
+    " AcquisitionDateTime",
+}
+
+
+def _attribute(keyword: str, level: Level) -> Attribute:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    column = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()
+    return Attribute(keyword, tag, dictionary_VR(tag), level, column)
+
+
+ATTRIBUTES: Final[tuple[Attribute, ...]] = tuple(
+    _attribute(keyword, level) for level, keywords in _INDEXED.items() for keyword in keywords.split()
+)
+BY_COLUMN: Final[Mapping[str, Attribute]] = {attribute.column: attribute for attribute in ATTRIBUTES}
+BY_TAG: Final[Mapping[int, Attribute]] = {attribute.tag: attribute for attribute in ATTRIBUTES}
+
+CHARACTER_SET: Final = 0x00080005
+
+
+@dataclass(frozen=True, slots=True)
+class SopInstance:
+    """One SOP instance as it was received: text only, multi-values joined by backslashes, dates and times as sent."""
+
+    patient_id: str
+    issuer_of_patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    patient_sex: str
+    study_instance_uid: str
+    study_date: str
+    study_time: str
+    accession_number: str
+    study_id: str
+    study_description: str
+    referring_physician_name: str
+    series_instance_uid: str
+    modality: str
+    series_number: str
+    series_description: str
+    body_part_examined: str
+    series_date: str
+    series_time: str
+    institution_name: str
+    station_name: str
+    manufacturer: str
+    manufacturer_model_name: str
+    protocol_name: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    instance_number: str
+    rows: str
+    columns: str
+    number_of_frames: str
+    content_date: str
+    content_time: str
+    acquisition_date_time: str
+    transfer_syntax_uid: str
+    notes: tuple[str, ...]
+    """What is odd about the dataset, for a person: "320 bytes after the dataset", "odd length at (0010,4000)"."""
+
+
+NUMBERS: Final[Mapping[str, str]] = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q"}
+"""The integer VRs and how `struct` packs one value of each."""
+
+_PLAIN: Final = re.compile(rb"[ -~]*\0*")
+_PADDING: Final = " \0"
+
+# One raw value: the VR as the element declares it ('' in implicit VR) and its bytes.
+Raw = tuple[str, bytes]
+
+
+def build(values: Mapping[int, Raw], transfer_syntax_uid: str, *, little_endian: bool, notes: list[str]) -> SopInstance:
+    """A SopInstance from the raw values of one dataset; appends to `notes` what could not be decoded."""
+    character_set = values.get(CHARACTER_SET, ("", b""))[1].decode("latin-1").strip(_PADDING)
+    texts = []
+    for attribute in ATTRIBUTES:
+        raw = values.get(attribute.tag)
+        if raw is None:
+            texts.append("")
+            continue
+        text, good = _text(attribute.vr, raw, character_set, little_endian)
+        texts.append(text)
+        if not good:
+            notes.append(f"text in {show(attribute.tag)} is not valid {safe(character_set) or 'ISO-IR 6'}")
+    columns = dict(zip(BY_COLUMN, texts, strict=True))
+    return SopInstance(**columns, transfer_syntax_uid=transfer_syntax_uid, notes=tuple(notes))
+
+
+def show(tag: int) -> str:
+    """A tag as the standard writes it: (0010,0020)."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def safe(text: str) -> str:
+    """A short form of a peer's ASCII text that may stand in a note or an error."""
+    return re.sub(r"[^ -~]", "?", text[:64])
+
+
+def strip(text: str) -> str:
+    """`text` without the padding of each of its values (PS3.5 6.2)."""
+    text = text.strip(_PADDING)
+    if "\\" not in text:
+        return text
+    return "\\".join(value.strip(_PADDING) for value in text.split("\\"))
+
+
+def numbers(value: bytes, vr: str, *, little_endian: bool) -> str:
+    """Packed integers as decimal text, joined by backslashes; bytes that fill no whole integer are left out."""
+    code = NUMBERS[vr]
+    count = len(value) // struct.calcsize(f"={code}")
+    return "\\".join(map(str, struct.unpack_from(f"{'<' if little_endian else '>'}{count}{code}", value)))
+
+
+def _text(vr: str, raw: Raw, character_set: str, little_endian: bool) -> tuple[str, bool]:
+    """The value as text. A declared integer VR, or none but that of the dictionary, says that it is packed."""
+    declared, value = raw
+    packed = declared if declared in NUMBERS else vr if declared in ("", "UN", "OW", "OB") else ""
+    if packed in NUMBERS:
+        return numbers(value, packed, little_endian=little_endian), True
+    if _PLAIN.fullmatch(value):
+        return strip(value.decode("ascii")), True
+    text, good = names.decode(value, character_set if vr in names.TEXT_VRS else "", vr)
+    return strip(text), good

@@ -1,0 +1,84 @@
+"""Command sets as bytes: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3); what the sender says and hears."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from dicomnode.errors import AssociationLost
+
+C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
+_DATASET, _NO_DATASET = 0x0001, 0x0101
+_ELEMENT = struct.Struct("<HHI")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a response says: its field, to which message, of which instance, and how it went."""
+
+    field: int
+    responds_to: int
+    sop_instance_uid: str
+    status: int
+
+
+def _uid(value: str) -> bytes:
+    raw = value.encode("ascii")
+    return raw + b"\0" * (len(raw) % 2)
+
+
+def _ae(value: str) -> bytes:
+    raw = value.encode("ascii")
+    return raw + b" " * (len(raw) % 2)
+
+
+def _us(value: int) -> bytes:
+    return struct.pack("<H", value)
+
+
+def _command(elements: list[tuple[int, bytes]]) -> bytes:
+    body = b"".join(_ELEMENT.pack(0, element, len(value)) + value for element, value in elements)
+    return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+
+
+def echo_request(message_id: int) -> bytes:
+    """C-ECHO-RQ (PS3.7 9.3.5.1)."""
+    elements = [
+        (0x0002, _uid("1.2.840.10008.1.1")),
+        (0x0100, _us(C_ECHO_RQ)),
+        (0x0110, _us(message_id)),
+        (0x0800, _us(_NO_DATASET)),
+    ]
+    return _command(elements)
+
+
+def store_request(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, priority: int, originator: tuple[str, int] | None
+) -> bytes:
+    """C-STORE-RQ (PS3.7 9.3.1.1). `originator`: AE title and Message ID of the C-MOVE that it is a sub-operation of."""
+    elements = [
+        (0x0002, _uid(sop_class_uid)),
+        (0x0100, _us(C_STORE_RQ)),
+        (0x0110, _us(message_id)),
+        (0x0700, _us(priority)),
+        (0x0800, _us(_DATASET)),
+        (0x1000, _uid(sop_instance_uid)),
+    ]
+    if originator:
+        elements += [(0x1030, _ae(originator[0])), (0x1031, _us(originator[1]))]
+    return _command(elements)
+
+
+def response(data: bytes) -> Response:
+    """Read a response's command set. AssociationLost: it cannot be read, so the outcome is unknown."""
+    values: dict[int, bytes] = {}
+    offset = 0
+    while offset + 8 <= len(data):
+        _, element, length = _ELEMENT.unpack_from(data, offset)
+        values[element] = data[offset + 8 : offset + 8 + length]
+        offset += 8 + length
+    try:
+        field, responds_to, status = (struct.unpack("<H", values[e])[0] for e in (0x0100, 0x0120, 0x0900))
+    except (KeyError, struct.error) as error:
+        raise AssociationLost("the partner answered with a response that cannot be read") from error
+    return Response(field, responds_to, values.get(0x1000, b"").rstrip(b"\0 ").decode("ascii", "replace"), status)

@@ -1,0 +1,176 @@
+"""The story of a batch on its way to a partner: claim, associate, send, and write down what came of each instance.
+
+A claim is committed before anything is sent, and a result after it was received: a kill in between sends an instance
+twice, and never loses one. A partner that cannot be reached delays its own lane and nobody else's, and charges no
+transfer an attempt. What cannot go is held with a reason; nothing ends in silence.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from dicomnode.config.model import Partner
+from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, PartnerError
+from dicomnode.operations.ports import Link, Node, Outgoing, Peer
+from dicomnode.operations.refer import record
+from dicomnode.rules import contexts, oneway, outcome
+from dicomnode.rules.outcome import Delivered, Later, Never, Outcome, Scope
+from dicomnode.store import audit, queue, referrals
+from dicomnode.store.queue import Batch, Claimed, Pause, Result, State
+
+log = logging.getLogger(__name__)
+
+_BATCH = 200
+_COMMIT = 20
+"""Results that are written in one commit: as many may be sent twice after a kill."""
+_SHORT = 3
+"""Studies in a row that a partner answers A7xxH before its lane pauses."""
+
+Stopped = Callable[[], bool]
+
+
+def forward(partner: Partner, peer: Peer, node: Node, stopped: Stopped) -> bool:
+    """Send what is due to one partner: one batch, one association. False where there was nothing to do."""
+    at = node.clock()
+    with node.database.read():
+        waits = queue.paused(partner.name)
+        due = waits.until <= at and queue.next_due(partner.name)
+    if not due or due > at:
+        return False
+    most = 1 if waits.failures else _BATCH  # a lane that was paused half-opens with one instance
+    batch = node.database.write(lambda: queue.claim(partner.name, most, node.worker, at))
+    if batch is None:
+        return False
+    Sending(partner, batch, peer, node, stopped).run()
+    return True
+
+
+class Sending:
+    """One batch in flight: what is still to be sent, and the results that are not written yet."""
+
+    def __init__(self, partner: Partner, batch: Batch, peer: Peer, node: Node, stopped: Stopped) -> None:
+        self.partner, self.batch, self.peer, self.node, self.stopped = partner, batch, peer, node, stopped
+        self.waiting = list(batch.transfers)
+        self.results: list[Result] = []
+        self.answered = self.took = self.short = False
+
+    def __repr__(self) -> str:
+        return f"Sending({self.partner.display}, {len(self.waiting)} waiting, {len(self.results)} to write)"
+
+    def run(self) -> None:
+        """Send the batch; whatever happens, every claim of it has been given back or written down at the end."""
+        failure: Later | None = None
+        try:
+            self._check_direction()
+            for pairs in contexts.groups((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers):
+                failure = self._associate(pairs)
+                if failure or self.stopped():
+                    break
+        finally:
+            self._close(failure)
+
+    def _check_direction(self) -> None:
+        """The last look at the one-way rule, at the moment of dialling: what may not go is held, and an alarm."""
+        with self.node.database.read():
+            site = referrals.site(self.batch.referral)
+        if oneway.may_flow(self.node.config, site, self.partner.site):
+            return
+        reason = f"no flow allows studies of {site} to reach {self.partner.site}"
+        log.critical("transfer refused at dial: %s", reason)
+        for claimed in tuple(self.waiting):
+            self._note(claimed, Never(reason), None)
+
+    def _associate(self, pairs: Sequence[tuple[str, str]]) -> Later | None:
+        members = [c for c in self.waiting if (c.sop_class_uid, c.transfer_syntax_uid) in pairs]
+        if not members:
+            return None
+        try:
+            with self.peer.associate(self.partner, pairs) as link:
+                for claimed in members:
+                    if self.stopped():
+                        return None
+                    self._send(claimed, link)
+        except PartnerError as error:
+            result = outcome.of_error(error)
+            return result if isinstance(result, Later) else Later(Scope.PARTNER, str(error))
+        return None
+
+    def _send(self, claimed: Claimed, link: Link) -> None:
+        path = self.node.archive.path(claimed.file)
+        instance = Outgoing(claimed.sop_class_uid, claimed.sop_instance_uid, claimed.transfer_syntax_uid, path)
+        status: int | None = None
+        try:
+            status = link.send(instance)
+            result = outcome.of_status(status, claimed.attempts)
+            self.answered = True
+            self.took |= isinstance(result, Delivered)
+            self.short |= outcome.is_short(status)
+        except ContextMissing as error:
+            result = outcome.of_error(error)
+        except InstanceError as error:  # our own file: missing, or not what it was
+            result = Never(str(error))
+        except AssociationLost as error:  # of unknown outcome is this one alone: the others were not begun
+            self._note(claimed, outcome.of_error(error), None)
+            raise
+        self._note(claimed, result, status)
+
+    def _note(self, claimed: Claimed, result: Outcome, status: int | None) -> None:
+        self.waiting.remove(claimed)
+        at = self.node.clock()
+        state, due = State.DELIVERED, at
+        if isinstance(result, Never):
+            state = State.HELD
+        elif isinstance(result, Later):
+            state, due = State.QUEUED, self._again(claimed.queued_at, at)
+        self.results.append(Result(claimed.transfer, state, at, status, result.reason, due))
+        log.info(
+            "transfer=%d sop=%s to=%s status=%s(%s) delays=%.3f/%.3f%s",
+            *(claimed.transfer, claimed.sop_instance_uid, self.partner.display, state),
+            *(f"{status:04X}H" if status is not None else "none", (claimed.claimed_at - claimed.queued_at) / 1e6),
+            *((at - claimed.claimed_at) / 1e6, f" reason={result.reason}" if result.reason else ""),
+        )
+        if len(self.results) >= _COMMIT:
+            self._write()
+
+    def _again(self, since: int, at: int) -> int:
+        limits = self.node.config.node.limits
+        return outcome.next_attempt_at(at, since, limits.retry_first, limits.retry_most, random.random())
+
+    def _write(self) -> None:
+        results, self.results = self.results, []
+        if results:
+            self.node.database.write(lambda: queue.finish(results))
+
+    def _close(self, failure: Later | None) -> None:
+        """One commit for the end of the batch: results, unused claims, the lane, the referral."""
+        at, results, unused = self.node.clock(), self.results, [c.transfer for c in self.waiting]
+        self.results, self.waiting = [], []
+
+        def closed() -> None:
+            queue.finish(results)
+            queue.give_back(unused)
+            self._lane(failure, at)
+            if referrals.settle(self.batch.referral, at):
+                record(self.batch.referral, "referral sent", "every instance was delivered", at, self.node)
+
+        self.node.database.write(closed)
+
+    def _lane(self, failure: Later | None, at: int) -> None:
+        """Pause the lane of a partner that failed and took nothing, or let it run again."""
+        reason = failure.reason if failure and not self.took else ""
+        if self.short and not self.took and not failure:
+            studies = queue.short(self.partner.name, self.batch.study)
+            reason = f"out of resources for {studies} studies in a row" if studies >= _SHORT else ""
+        elif self.answered and not reason:
+            queue.resume(self.partner.name, at)
+        if not reason:
+            return
+        known = queue.paused(self.partner.name)
+        since = known.since if known.failures else at
+        queue.pause(self.partner.name, Pause(self._again(since, at), known.failures + 1, reason, since))
+        log.warning("lane=%s paused: %s", self.partner.display, reason)
+        if not known.failures:
+            text = f"the lane of {self.partner.name} waits: {reason}"
+            audit.record(audit.Event(at, "lane paused", text, self.partner.name, generation=self.node.generation))

@@ -1,0 +1,53 @@
+"""The story of what nobody asks for: referrals that have become complete, work of the dead, the log of the index.
+
+`tidy` is one round of it, cheap when there is nothing to do. `recover` runs once, before anybody may call, and finds
+what the last run left: unfinished parts go, files without a row are adopted, rows without a file are an alarm.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from dicomnode.operations import receive, refer
+from dicomnode.operations.ports import Node
+from dicomnode.store import audit, recover
+from dicomnode.store.recover import Found
+
+log = logging.getLogger(__name__)
+
+
+def tidy(node: Node) -> None:
+    """One round: complete what is quiet, and take back what dead workers had claimed."""
+    completed = refer.complete(node)
+    if completed:
+        log.info("complete referrals=%d", completed)
+    for worker in recover.dead_workers(node.archive):
+        bury(worker, node)
+
+
+def bury(worker: str, node: Node) -> None:
+    """Return a dead worker's claims to the queue, and remove what it had not finished receiving."""
+    claims, parts = recover.bury(worker, node.archive, node.database)
+    if claims or parts:
+        log.warning("worker=%s is dead: claims=%d returned parts=%d removed", worker, claims, parts)
+
+
+def recover_all(node: Node) -> Found:
+    """Put a data folder in order that a kill or a power cut may have left anyhow; what was found."""
+    for worker in recover.dead_workers(node.archive):
+        bury(worker, node)
+    parts = recover.clear_parts(node.archive)
+    adopted = sum(1 for file in recover.orphans(node.archive, node.database) if receive.adopt(file, node))
+    missing = recover.missing(node.archive, node.database)
+    for file in missing:
+        log.critical("file=%s is in the index and not in the archive", file)
+    found = Found(adopted, parts, len(missing))
+    at = node.clock()
+
+    def recorded() -> None:
+        recover.record(found, at)
+        for file in missing:
+            audit.record(audit.Event(at, "file missing", f"{file} is in the index and not in the archive"))
+
+    node.database.write(recorded)
+    return found

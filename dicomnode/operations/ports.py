@@ -1,0 +1,87 @@
+"""What every story is handed: the node as this process has it, and a partner to talk to.
+
+`Node` is built once a process and passed; nothing of it changes while the process lives. `Peer` is implemented by
+net/requestor.py, and by a fake with one switch for each failure in the tests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.store.archive import Archive
+from dicomnode.store.database import Database
+
+
+def now() -> int:
+    """The time, in µs since the epoch, UTC."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One process's view of the node: what is configured (and which generation of it), where things are, the time."""
+
+    config: NodeConfig
+    generation: int
+    archive: Archive
+    database: Database
+    clock: Callable[[], int] = now
+
+    @property
+    def worker(self) -> str:
+        """The name under which this process claims work."""
+        return self.archive.worker
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One instance as it is sent: its UIDs, and the Part 10 file whose dataset goes out as it is."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    path: Path
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """The presentation context it needs."""
+        return self.sop_class_uid, self.transfer_syntax_uid
+
+
+@dataclass(frozen=True, slots=True)
+class Originator:
+    """On whose C-MOVE an instance is sent (PS3.7 9.1.1.1): AE title, Message ID, and the priority that was asked."""
+
+    ae_title: str
+    message_id: int
+    priority: int
+
+
+class Link(Protocol):
+    """An association with a partner."""
+
+    def send(self, instance: Outgoing, originator: Originator | None = None) -> int:
+        """C-STORE one instance; the status of the matching response.
+
+        Raises ContextMissing (this instance cannot go on this association; others can) or AssociationLost (no matching
+        response: the outcome is unknown, and the association is over).
+        """
+
+
+class Peer(Protocol):
+    """A partner, reachable."""
+
+    def associate(self, partner: Partner, contexts: Sequence[tuple[str, str]]) -> AbstractContextManager[Link]:
+        """An association that proposes these (SOP class, transfer syntax) pairs, at most 128; released at the end.
+
+        Raises Unreachable or Rejected on entry.
+        """
+
+    def echo(self, partner: Partner) -> None:
+        """C-ECHO; raises PartnerError with the reason when it does not succeed."""

@@ -1,0 +1,117 @@
+"""The story of an instance that arrives: take it into custody, or refuse it and keep nothing.
+
+When `receive` returns, the instance is on disk, indexed and queued for every partner that its routes name. What it
+raises tells the sender why not; the part file is gone by then. A second version of a known SOP Instance UID is kept
+beside the first, and where patient, order or image differ, nothing more of the study leaves until a person has looked.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from dicomnode.dicom import part10, walk
+from dicomnode.dicom.instance import SopInstance
+from dicomnode.dicom.part10 import Origin
+from dicomnode.errors import DicomnodeError, Unreadable
+from dicomnode.operations import refer
+from dicomnode.operations.ports import Node
+from dicomnode.rules import admission, versions
+from dicomnode.rules.admission import Command
+from dicomnode.store import audit, index
+from dicomnode.store.archive import Part, Stored
+from dicomnode.store.index import AnotherVersion, Kind, Recorded
+
+log = logging.getLogger(__name__)
+
+
+def receive(part: Part, command: Command, origin: Origin, node: Node) -> Recorded:
+    """Take one instance into custody: when this returns, it is on disk, indexed and queued."""
+    try:
+        part.finish()
+        instance = walk.header(part.path)
+        admission.may_store(command, instance)
+    except Exception:
+        part.discard()
+        raise
+    stored = node.archive.keep(part, origin.received_at)
+    return take_custody(stored, instance, origin, node)
+
+
+def take_custody(stored: Stored, instance: SopInstance, origin: Origin, node: Node) -> Recorded:
+    """Record a kept file: index, referrals and transfers in one commit. On failure the file is removed again."""
+    try:
+        try:
+            recorded = node.database.write(lambda: record(stored, instance, origin, node, None))
+        except AnotherVersion as known:
+            kind = compare(known.file, stored.file, node)
+            recorded = node.database.write(lambda: record(stored, instance, origin, node, kind))
+    except Exception:
+        node.archive.remove(stored.file)
+        raise
+    if recorded.kind is Kind.DUPLICATE:
+        node.archive.remove(stored.file)
+    log.info("received sop=%s from=%s kind=%s", instance.sop_instance_uid, origin.partner, recorded.kind)
+    return recorded
+
+
+def compare(known: str, arrived: str, node: Node) -> Kind:
+    """What a second version is to the first: their headers and pixels, read from their files."""
+    first, second = node.archive.path(known), node.archive.path(arrived)
+    one, other = walk.header(first), walk.header(second)
+    if versions.is_conflict(one, other, (walk.facts(first), walk.facts(second))):
+        return Kind.CONFLICT
+    return Kind.VARIANT if versions.is_variant(one, other) else Kind.CORRECTION
+
+
+def record(stored: Stored, instance: SopInstance, origin: Origin, node: Node, kind: Kind | None) -> Recorded:
+    """The one commit of an instance. Runs inside `Database.write`."""
+    issuer = node.config.sites[origin.site].patient_id_issuer
+    recorded = index.record(stored, instance, origin, issuer, kind)
+    if recorded.study is not None and recorded.current and recorded.kind is Kind.NEW:
+        refer.route(recorded.instance, recorded.study, instance, origin, node)
+    if recorded.kind in (Kind.CORRECTION, Kind.CONFLICT, Kind.FOREIGN):
+        _doubt(recorded, instance, origin, node)
+    return recorded
+
+
+_DOUBTS = {
+    Kind.CORRECTION: "a second version of an instance differs in patient or order",
+    Kind.CONFLICT: "a second version of an instance differs in image, study or series",
+    Kind.FOREIGN: "an instance of this study came from another site, and is kept apart",
+}
+
+
+def _doubt(recorded: Recorded, instance: SopInstance, origin: Origin, node: Node) -> None:
+    text = f"{_DOUBTS[recorded.kind]}: {instance.sop_instance_uid} from {origin.partner} of {origin.site}"
+    for study in index.studies_of(instance.sop_instance_uid, recorded.study):
+        if recorded.kind is Kind.FOREIGN:
+            index.remark(study, text)
+        else:
+            refer.quarantine(study, text)
+    event = audit.Event(
+        origin.received_at,
+        f"{recorded.kind} kept",
+        text,
+        origin.partner,
+        instance.study_instance_uid,
+        instance.sop_instance_uid,
+        generation=node.generation,
+    )
+    audit.record(event)
+
+
+def adopt(file: str, node: Node) -> Recorded | None:
+    """Take a kept file into the index that has no row: its own file meta says where it came from.
+
+    None where it cannot be: a file of another program, or of a site that is no longer configured. It is left in place.
+    """
+    path = node.archive.path(file)
+    try:
+        meta = part10.read(path)
+        if meta.origin is None or meta.origin.site not in node.config.sites:
+            raise Unreadable("the file names no site of this configuration")
+        stored = node.archive.measure(file, meta.offset)
+        return take_custody(stored, walk.header(path), meta.origin, node)
+    except DicomnodeError as error:
+        log.error("cannot adopt file=%s: %s", file, error)
+        return None

@@ -1,0 +1,106 @@
+"""The story of a referral: a study is chosen by a route, waits until it is complete, and passes a gate.
+
+`route` runs in the commit that indexes an instance, so that no instance is kept that is not also on its way. Once one
+instance of a study matches a route, all of it goes: what came before is queued then, and what comes later follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dicomnode.config.model import Route
+from dicomnode.dicom.instance import SopInstance
+from dicomnode.dicom.part10 import Origin
+from dicomnode.errors import UsageError
+from dicomnode.operations.ports import Node
+from dicomnode.rules import routing
+from dicomnode.store import audit, index, queue, referrals
+from dicomnode.store.referrals import Opening, Referral
+
+Changed = Callable[[Sequence[int]], list[int]]
+
+
+def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: Node) -> None:
+    """Queue a new instance for every partner that its study goes to. Inside `Database.write`."""
+    values = routing.values(seen, origin)
+    for chosen in routing.chosen(node.config, origin, values):
+        for partner in chosen.to:
+            opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
+            referral, is_new = referrals.join(study, opening, origin.received_at)
+            if is_new:
+                _opened(referral, study, chosen, partner, origin, node)
+    for referral, partner, name in referrals.of_study(study):
+        known = _route_named(node, name)
+        if known and routing.carries(known, values):
+            queue.enqueue(referral, partner, [instance], origin.received_at)
+            referrals.grew(referral, origin.received_at)
+
+
+def _opened(referral: int, study: int, chosen: Route, partner: str, origin: Origin, node: Node) -> None:
+    kept = [known.id for known in index.of_study(study) if routing.carries(chosen, known.values)]
+    queue.enqueue(referral, partner, kept, origin.received_at)
+    text = f"route {chosen.name} refers the study to {partner}"
+    record(referral, "referral opened", text, origin.received_at, node)
+
+
+def _route_named(node: Node, name: str) -> Route | None:
+    return next((route for route in node.config.routes if route.name == name), None)
+
+
+def record(referral: int, kind: str, text: str, at: int, node: Node) -> None:
+    """An entry of the audit trail about a referral. Inside `Database.write`."""
+    known = referrals.get(referral)
+    study, partner = (known.study_instance_uid, known.partner) if known else ("", "")
+    audit.record(audit.Event(at, kind, text, partner, study, referral=referral, generation=node.generation))
+
+
+def quarantine(study: int, reason: str) -> None:
+    """Doubt about a study stops all of it that has not been sent. Inside `Database.write`."""
+    index.quarantine(study, reason)
+    referrals.quarantine(study, reason)
+
+
+def complete(node: Node) -> int:
+    """Referrals whose quiet time has passed become complete; how many."""
+    at = node.clock()
+
+    def completed() -> int:
+        done = referrals.complete_quiet(at)
+        for referral in done:
+            record(referral, "referral complete", "nothing new within the quiet time", at, node)
+        return len(done)
+
+    with node.database.read():
+        due = referrals.any_quiet(at)
+    return node.database.write(completed) if due else 0
+
+
+# -- a person's word -------------------------------------------------------------------------------------------
+
+
+def hold(ids: Sequence[int], reason: str, who: str, node: Node) -> list[Referral]:
+    """Close the gate of these referrals; those it was done to. Raises UsageError for an id that there is not."""
+    return _gate(ids, "referral held", f"held by {who}: {reason}", node, lambda known: referrals.hold(known, reason))
+
+
+def release(ids: Sequence[int], reason: str, who: str, node: Node) -> list[Referral]:
+    """Open the gate of these referrals; those it was done to. A quarantine wants a reason."""
+    with node.database.read():
+        doubtful = [i for i in ids if (known := referrals.get(i)) and known.gate == referrals.Gate.QUARANTINED]
+    if doubtful and not reason:
+        raise UsageError(f"referral {doubtful[0]} is quarantined: say with --reason why it may go all the same")
+    return _gate(ids, "referral released", f"released by {who}: {reason or 'no reason given'}", node, referrals.release)
+
+
+def _gate(ids: Sequence[int], kind: str, text: str, node: Node, change: Changed) -> list[Referral]:
+    at = node.clock()
+
+    def changed() -> list[Referral]:
+        for missing in [i for i in ids if referrals.get(i) is None]:
+            raise UsageError(f"there is no referral {missing}; `dicomnode referrals list` shows those there are")
+        done = change(ids)
+        for referral in done:
+            record(referral, kind, text, at, node)
+        return [known for i in done if (known := referrals.get(i))]
+
+    return node.database.write(changed)

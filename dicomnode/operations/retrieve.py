@@ -1,0 +1,130 @@
+"""The story of a C-MOVE: who asks, where to, what; decided before anybody is contacted, then sent as it is stored.
+
+A destination comes from the configuration, by name, among those that the caller may reach. Where studies leave their
+site, the move passes the gate of their referral, opens or joins it, and writes every result into its ledger. What
+fails is told to the caller and is not queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from dicomnode.config.model import Partner
+from dicomnode.dicom.identifier import Identifier
+from dicomnode.errors import ContextMissing, GateClosed, InstanceError, PartnerError, UnknownDestination
+from dicomnode.operations import refer
+from dicomnode.operations.find import scope
+from dicomnode.operations.ports import Link, Node, Originator, Outgoing, Peer
+from dicomnode.rules import contexts, matching, oneway, outcome
+from dicomnode.rules.matching import Model
+from dicomnode.rules.outcome import Delivered
+from dicomnode.store import audit, queue, referrals, search
+from dicomnode.store.queue import Result, State
+from dicomnode.store.referrals import Gate, Opening
+from dicomnode.store.search import Located
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A move that may be made: where to, what, and the referrals that it joins (study → referral)."""
+
+    destination: Partner
+    instances: tuple[Located, ...]
+    referrals: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SubOperation:
+    """What came of one C-STORE sub-operation (PS3.4 C.4.2.2): done, done with a warning, or failed."""
+
+    sop_instance_uid: str
+    completed: bool
+    warning: bool = False
+
+
+def plan(identifier: Identifier, model: Model, title: str, caller: Partner, node: Node) -> Plan:
+    """Decide a C-MOVE. Raises UnknownDestination, BadIdentifier, GateClosed; nobody has been contacted by then."""
+    destination = _destination(title, caller, node)
+    query = matching.retrieve(identifier, model)
+    with node.database.read():
+        found = search.instances(query, scope(caller, node))
+    if any(not oneway.may_flow(node.config, each.site, destination.site) for each in found):
+        _refused(caller, title, "no flow allows it", node)
+    crossing = {each.study for each in found if each.site != destination.site}
+    if any(each.quarantine for each in found):
+        raise GateClosed("a study is quarantined: see `dicomnode referrals list`")
+    joined = node.database.write(lambda: _join(crossing, destination, caller, node)) if crossing else {}
+    return Plan(destination, tuple(found), joined)
+
+
+def _destination(title: str, caller: Partner, node: Node) -> Partner:
+    named = [p for p in node.config.partners.values() if p.ae_title == title and p.is_destination]
+    reached = [p for p in named if oneway.may_flow(node.config, caller.site, p.site)]
+    if len(reached) != 1:
+        _refused(caller, title, "forbidden" if named and not reached else "ambiguous" if reached else "unknown", node)
+    return reached[0]
+
+
+def _refused(caller: Partner, title: str, why: str, node: Node) -> None:
+    text = f"{caller.name} asked to move to {title}: {why}"
+    event = audit.Event(node.clock(), "move destination refused", text, caller.name, generation=node.generation)
+    node.database.write(lambda: audit.record(event))
+    raise UnknownDestination(f"Move Destination {title} unknown")
+
+
+def _join(studies: set[int], destination: Partner, caller: Partner, node: Node) -> dict[int, int]:
+    """The referral of each study that crosses; raises where one of their gates is closed. Inside `Database.write`."""
+    at = node.clock()
+    joined = {}
+    for study in studies:
+        opening = Opening(destination.name, f"C-MOVE by {caller.name}", 0, node.generation)
+        referral, is_new = referrals.join(study, opening, at)
+        known = referrals.get(referral)
+        if known and known.gate != Gate.OPEN:
+            raise GateClosed(f"referral {referral} is {known.gate}")
+        if is_new:
+            refer.record(referral, "referral opened", f"{caller.name} moves the study to {destination.name}", at, node)
+        joined[study] = referral
+    return joined
+
+
+Stopped = Callable[[], bool]
+
+
+def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation]:
+    """Make the sub-operations, one by one, until they are done or `stopped` says so. Raises nothing of the network."""
+    for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.instances):
+        waiting = [i for i in plan.instances if (i.sop_class_uid, i.transfer_syntax_uid) in pairs]
+        try:
+            with peer.associate(plan.destination, pairs) as link:
+                while waiting and not stopped():
+                    done = _send_one(waiting[0], link, originator, plan, node)
+                    waiting.pop(0)
+                    yield done
+        except PartnerError as error:
+            for located in waiting:
+                yield _written(located, None, str(error), plan, node)
+        if stopped():
+            return
+
+
+def _send_one(located: Located, link: Link, originator: Originator, plan: Plan, node: Node) -> SubOperation:
+    path = node.archive.path(located.file)
+    instance = Outgoing(located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid, path)
+    try:
+        return _written(located, link.send(instance, originator), "", plan, node)
+    except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
+        return _written(located, None, str(error), plan, node)
+
+
+def _written(located: Located, status: int | None, error: str, plan: Plan, node: Node) -> SubOperation:
+    """The result of one sub-operation, and its line in the ledger where the study left its site."""
+    result = outcome.of_status(status, 0) if status is not None else outcome.Never(error)
+    completed = isinstance(result, Delivered)
+    referral = plan.referrals.get(located.study)
+    if referral is not None:
+        state = State.DELIVERED if completed else State.DROPPED
+        line = Result(0, state, node.clock(), status, result.reason)
+        node.database.write(lambda: queue.moved(referral, plan.destination.name, located.instance, line))
+    return SubOperation(located.sop_instance_uid, completed, warning=completed and status != 0)

@@ -1,0 +1,87 @@
+"""May this AE associate, and which services may it use? Fails closed: whoever is not one known partner is refused.
+
+The refusals are the standard's own (PS3.8 9.3.4), and their text is what `dicomnode partners refused` shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.dicom.instance import SopInstance
+from dicomnode.errors import ClassNotSupported, Mismatch
+from dicomnode.rules import oneway
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks for an association: the two AE titles without padding, and the IP address it comes from."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An A-ASSOCIATE-RJ: result, source, reason (PS3.8 9.3.4), and the true reason for our own records."""
+
+    result: int
+    source: int
+    reason: int
+    why: str
+
+
+def admit(config: NodeConfig, caller: Caller) -> Partner | Refusal:
+    """The one partner that this caller is, or why it is turned away."""
+    if caller.called_ae_title not in config.node.titles:
+        return Refusal(1, 1, 7, "unknown called AE title")
+    known = [p for p in config.partners.values() if p.may and p.ae_title == caller.calling_ae_title]
+    if not known:
+        return Refusal(1, 1, 3, "unknown calling AE title")
+    here = [p for p in known if _comes_from(p, caller.address)]
+    if len(here) != 1:
+        return Refusal(1, 1, 3, "address not allowed" if not here else "address fits several partners")
+    return here[0]
+
+
+def _comes_from(partner: Partner, address: str) -> bool:
+    """No address configured means any: the configuration allows that on a loopback bind alone."""
+    return not partner.address or any(ip_address(address) in network for network in partner.address)
+
+
+class Service(StrEnum):
+    STORE = "store"
+    FIND = "find"
+    MOVE = "move"
+
+
+def services(config: NodeConfig, partner: Partner) -> frozenset[Service]:
+    """What a partner may ask for besides Verification. Nobody stores from whom nothing may flow."""
+    granted = {Service(right) for right in partner.may}
+    if not oneway.may_give(config, partner.site):
+        granted.discard(Service.STORE)
+    return frozenset(granted)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a C-STORE-RQ said of the instance that followed, and the context it came on."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    context_class: str
+
+
+def may_store(command: Command, instance: SopInstance) -> None:
+    """Raise unless command, context and dataset speak of the same instance (PS3.4 B.2.3, PS3.7 9.1.1)."""
+    if command.sop_class_uid != command.context_class:
+        raise ClassNotSupported("the Affected SOP Class UID is not that of the presentation context")
+    if command.sop_instance_uid != instance.sop_instance_uid:
+        raise Mismatch("the dataset's SOP Instance UID is not the command's")
+    if command.sop_class_uid != instance.sop_class_uid:
+        raise Mismatch("the dataset's SOP Class UID is not the command's")
+
+

@@ -1,0 +1,112 @@
+"""Presentation contexts: which to accept from a partner, and which to propose for a batch (PS3.8 9.3.3, PS3.7 D.3.3.4).
+
+A storage context is answered with the first proposed transfer syntax that can be stored as it is, so that a modality
+sends what it has. What a partner has no right to is refused as an unknown abstract syntax, before any data moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.dicom.classes import DEFLATED, STORAGE_CLASSES, TRANSFER_SYNTAXES
+from dicomnode.rules.admission import Service, services
+
+VERIFICATION = "1.2.840.10008.1.1"
+PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
+PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+IMPLICIT_LE = "1.2.840.10008.1.2"
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
+MOST = 128
+"""Presentation contexts in one request: the odd numbers of a byte (PS3.8 9.3.2.2)."""
+
+ACCEPTED, USER_REJECTION, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One presentation context as it is proposed; roles are (SCU, SCP) of the requestor, None where not negotiated."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntaxes: tuple[str, ...]
+    roles: tuple[bool, bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a proposal gets: a result (PS3.8 9.3.3.2), the one transfer syntax, and the roles where they were asked."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntax: str
+    result: int
+    roles: tuple[bool, bool] | None = None
+
+
+Offer = Mapping[str, tuple[str, ...] | None]
+"""Abstract syntax → its transfer syntaxes in our order of preference; None: any storable one, in the peer's order."""
+
+
+def offer(config: NodeConfig, partner: Partner) -> Offer:
+    """What a partner may have: Verification, and what its rights include."""
+    granted = services(config, partner)
+    offered: dict[str, tuple[str, ...] | None] = {VERIFICATION: (EXPLICIT_LE, IMPLICIT_LE)}
+    if Service.FIND in granted:
+        offered |= dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), (EXPLICIT_LE, IMPLICIT_LE))
+    if Service.MOVE in granted:
+        offered |= dict.fromkeys((PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE), (EXPLICIT_LE, IMPLICIT_LE))
+    if Service.STORE in granted:
+        offered |= dict.fromkeys(storage_classes(config))
+    return offered
+
+
+def storage_classes(config: NodeConfig) -> frozenset[str]:
+    """The storage SOP classes that this node takes: the standard's, and the private ones of the configuration."""
+    return STORAGE_CLASSES | frozenset(config.node.storage_classes)
+
+
+def storable(config: NodeConfig) -> frozenset[str]:
+    """The transfer syntaxes that this node stores as they are."""
+    return frozenset(TRANSFER_SYNTAXES) | (DEFLATED if config.node.deflated else frozenset())
+
+
+def accept(proposals: Sequence[Proposal], offered: Offer, kept: frozenset[str]) -> list[Answer]:
+    """One answer for each proposal, in their order. `kept` are the syntaxes that can be stored as they are."""
+    return [_answer(proposal, offered, kept) for proposal in proposals]
+
+
+def _answer(proposal: Proposal, offered: Offer, kept: frozenset[str]) -> Answer:
+    first = proposal.transfer_syntaxes[0] if proposal.transfer_syntaxes else IMPLICIT_LE
+    if proposal.abstract_syntax not in offered:
+        return Answer(proposal.id, proposal.abstract_syntax, first, NO_ABSTRACT_SYNTAX)
+    ours = offered[proposal.abstract_syntax]
+    if ours is None:
+        chosen = next((syntax for syntax in proposal.transfer_syntaxes if syntax in kept), None)
+    else:
+        chosen = next((syntax for syntax in ours if syntax in proposal.transfer_syntaxes), None)
+    if chosen is None:
+        return Answer(proposal.id, proposal.abstract_syntax, first, NO_TRANSFER_SYNTAX)
+    if proposal.roles is not None and not proposal.roles[0]:  # it would only be SCP, and we are never its SCU here
+        return Answer(proposal.id, proposal.abstract_syntax, chosen, USER_REJECTION)
+    roles = (True, False) if proposal.roles is not None else None
+    return Answer(proposal.id, proposal.abstract_syntax, chosen, ACCEPTED, roles)
+
+
+def refused_storage(answers: Iterable[Answer]) -> bool:
+    """Whether somebody who may not store proposed to."""
+    return any(a.result == NO_ABSTRACT_SYNTAX and a.abstract_syntax in STORAGE_CLASSES for a in answers)
+
+
+def groups(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str], ...]]:
+    """The distinct (SOP class, transfer syntax) pairs of a batch, in groups that one association can propose."""
+    wanted = sorted(set(pairs))
+    return [tuple(wanted[start : start + MOST]) for start in range(0, len(wanted), MOST)]
+
+
+def propose(pairs: Sequence[tuple[str, str]]) -> list[Proposal]:
+    """One context for each pair, so that what is accepted is exactly what is stored; at most 128."""
+    return [Proposal(2 * n + 1, abstract, (syntax,)) for n, (abstract, syntax) in enumerate(pairs)]

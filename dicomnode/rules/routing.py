@@ -1,0 +1,69 @@
+"""Study or instance → partners: which route chose each, and why the others did not.
+
+`when` is asked of single instances and selects the study: once one instance matches, all of it goes. `only` then
+selects among its instances. Values are compared whole and case-sensitively; `*` and `?` are wildcards; a value of
+several (modality `CT\\MR`) matches where one of them does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dicomnode.config.model import NodeConfig, Route
+from dicomnode.dicom.instance import ATTRIBUTES, SopInstance
+from dicomnode.dicom.part10 import Origin
+
+Values = Mapping[str, str]
+"""What routing asks of an instance: its indexed columns, and `called` and `calling` (AE titles)."""
+
+
+def values(instance: SopInstance, origin: Origin) -> dict[str, str]:
+    """An instance and how it came, as routing sees them."""
+    found = {a.column: getattr(instance, a.column) for a in ATTRIBUTES}
+    return {"called": origin.called_ae_title, "calling": origin.calling_ae_title, **found}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one route says of one instance; `why` is for a person."""
+
+    route: Route
+    chosen: bool
+    why: str
+
+
+def explain(config: NodeConfig, origin: Origin, seen: Values) -> list[Verdict]:
+    """The verdict of every route, in the order of the file."""
+    return [_verdict(route, origin, seen) for route in config.routes]
+
+
+def chosen(config: NodeConfig, origin: Origin, seen: Values) -> list[Route]:
+    """The routes that select the study of this instance."""
+    return [verdict.route for verdict in explain(config, origin, seen) if verdict.chosen]
+
+
+def _verdict(route: Route, origin: Origin, seen: Values) -> Verdict:
+    if origin.site not in route.sources and origin.partner not in route.sources:
+        wanted = " or ".join(route.sources)
+        return Verdict(route, False, f"comes from {origin.partner} of {origin.site}, not from {wanted}")
+    for attribute, patterns in route.when.items():
+        if not _matches(seen.get(attribute, ""), patterns):
+            wanted = " or ".join(patterns)
+            return Verdict(route, False, f"{attribute} is {seen.get(attribute) or 'empty'}, not {wanted}")
+    return Verdict(route, True, "matches " + (", ".join(f"{a}={seen[a]}" for a in route.when) or "everything"))
+
+
+def carries(route: Route, seen: Values) -> bool:
+    """Whether a route that selected the study takes this instance along (`only`)."""
+    return all(_matches(seen.get(attribute, ""), patterns) for attribute, patterns in route.only.items())
+
+
+def _matches(value: str, patterns: tuple[str, ...]) -> bool:
+    return any(_pattern(pattern).fullmatch(single) for single in value.split("\\") for pattern in patterns)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in text)
+    return re.compile("".join(parts), re.DOTALL)

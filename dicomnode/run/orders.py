@@ -1,0 +1,30 @@
+"""What supervisor and workers say to each other, over pipes, pickled: these two classes and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomnode.config.model import NodeConfig
+from dicomnode.errors import Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker is told: the configuration (or its file), and the descriptors that it inherits."""
+
+    path: Path
+    answer: int
+    """Where to write: a byte when ready, or the pickled answer of a worker that ends by itself."""
+    config: NodeConfig | None = None
+    generation: int = 0
+    listener: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker that ends by itself has found."""
+
+    config: NodeConfig | None = None
+    generation: int = 0
+    faults: tuple[Fault, ...] = ()

@@ -1,0 +1,190 @@
+"""What a worker process does, by role: `python -m dicomnode.run.workers ROLE`, spawned by the supervisor alone.
+
+Standard input is the worker's orders (one pickled `Orders`) and then its lifeline: when it closes, the supervisor is
+gone, and the worker ends at once; what it had acknowledged is durable, and what it had not is nobody's. SIGTERM drains.
+
+    configure    read and check the configuration; answer with it, or with its faults      (ends by itself)
+    recover      put the data folder in order and record the generation; answer with it     (ends by itself)
+    acceptor, forwarder, housekeeper                                                        (run until told to end)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from dicomnode.config.model import NodeConfig
+from dicomnode.errors import ConfigurationError, DicomnodeError, Fault, OutOfResources
+from dicomnode.operations import configure, housekeep
+from dicomnode.operations.ports import Node, now
+from dicomnode.run import logs
+from dicomnode.run.orders import Answer, Orders
+from dicomnode.store.archive import Archive, ulid
+from dicomnode.store.database import Database
+from dicomnode.store.recover import Alive
+
+log = logging.getLogger(__name__)
+
+_ROUND = 0.25
+_CHECKPOINT = 40
+_WAL_LARGE = 8 << 20
+
+
+def index_of(config: NodeConfig) -> Path:
+    """Where the SQLite index of a node is."""
+    return config.node.data / "index.sqlite"
+
+
+def build(config: NodeConfig, generation: int, worker: str) -> Node:
+    """The node of this process: built once, and passed."""
+    archive = Archive(config.node.data, worker)
+    archive.prepare()
+    return Node(config, generation, archive, Database(index_of(config)))
+
+
+# -- workers that end by themselves ----------------------------------------------------------------------------
+
+
+def _configure(orders: Orders) -> None:
+    """Read the file. On a reload (there is a configuration in force) the outcome is recorded, faulty or not."""
+    try:
+        config, faults = configure.read(orders.path), tuple[Fault, ...]()
+        if orders.config:
+            faults = tuple(_needs_restart(orders.config, config))
+    except ConfigurationError as error:
+        config, faults = None, error.faults
+    generation = 0
+    if orders.config:
+        database = Database(index_of(orders.config))
+        generation = configure.record(orders.path, faults, now(), database)
+        database.close()
+    _answer(orders, Answer(None if faults else config, generation, faults))
+
+
+def _needs_restart(old: NodeConfig, new: NodeConfig) -> list[Fault]:
+    changed = {
+        "node.bind": (old.node.bind_host, old.node.bind_port) != (new.node.bind_host, new.node.bind_port),
+        "node.data": old.node.data != new.node.data,
+    }
+    text = "is changed, which needs a restart: stop the node and `dicomnode serve` it again"
+    return [Fault(path, 0, text) for path, differs in changed.items() if differs]
+
+
+def _recover(orders: Orders) -> None:
+    assert orders.config is not None
+    name = ulid()
+    node = build(orders.config, 0, name)
+    try:
+        for step in node.database.migrate():
+            log.info("schema step=%s applied", step)
+        found = housekeep.recover_all(node)
+        log.info("recovered adopted=%d parts=%d missing=%d", found.adopted, found.parts, found.missing)
+        generation = configure.record(orders.path, (), node.clock(), node.database)
+        node.archive.clear_incoming(name)
+        _answer(orders, Answer(orders.config, generation))
+    except DicomnodeError as error:
+        _answer(orders, Answer(faults=(Fault("node.data", 0, str(error)),)))
+
+
+def _answer(orders: Orders, answer: Answer) -> None:
+    with os.fdopen(orders.answer, "wb") as pipe:
+        pickle.dump(answer, pipe)
+
+
+# -- workers that run ------------------------------------------------------------------------------------------
+
+
+def _acceptor(orders: Orders, node: Node, stop: threading.Event) -> None:
+    from dicomnode.net.acceptor import Acceptor  # only the workers that talk load the network's libraries
+
+    acceptor = Acceptor(socket.socket(fileno=orders.listener), node)
+    acceptor.start()
+    _ready(orders)
+    stop.wait()
+    aborted = acceptor.drain(node.config.node.limits.drain)
+    if aborted:
+        log.warning("aborted associations=%d at the end of the drain", aborted)
+
+
+def _forwarder(orders: Orders, node: Node, stop: threading.Event) -> None:
+    from dicomnode.net.requestor import Requestor
+    from dicomnode.run.lanes import Lanes
+
+    lanes = Lanes(node, Requestor(node.config))
+    lanes.start()
+    _ready(orders)
+    stop.wait()
+    lanes.drain(node.config.node.limits.drain)
+
+
+def _housekeeper(orders: Orders, node: Node, stop: threading.Event) -> None:
+    _ready(orders)
+    rounds = 0
+    while not stop.wait(_ROUND):
+        rounds += 1
+        try:
+            housekeep.tidy(node)
+            if rounds % _CHECKPOINT == 0 or node.database.version()[1] > _WAL_LARGE:
+                node.database.checkpoint()
+        except OutOfResources as error:
+            log.error("housekeeping waits: %s", error)
+
+
+def _ready(orders: Orders) -> None:
+    os.write(orders.answer, b"\1")
+    os.close(orders.answer)
+
+
+_ERRANDS: dict[str, Callable[[Orders], None]] = {"configure": _configure, "recover": _recover}
+_POSTS: dict[str, Callable[[Orders, Node, threading.Event], None]] = {
+    "acceptor": _acceptor,
+    "forwarder": _forwarder,
+    "housekeeper": _housekeeper,
+}
+
+
+def main(role: str) -> None:
+    """Run one worker to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group: the supervisor decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logs.configure(role)
+    orders: Orders = pickle.load(sys.stdin.buffer)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_lifeline, name="lifeline", daemon=True).start()
+    if role in _ERRANDS:
+        _ERRANDS[role](orders)
+    else:
+        _serve(role, orders, stop)
+    logging.shutdown()
+    os._exit(0)  # a thread that hangs, ours on standard input or a library's, must not keep the process
+
+
+def _serve(role: str, orders: Orders, stop: threading.Event) -> None:
+    assert orders.config is not None
+    name = ulid()
+    alive = Alive(orders.config.node.data / "run", name)
+    node = build(orders.config, orders.generation, name)
+    log.info("started worker=%s generation=%d", name, orders.generation)
+    _POSTS[role](orders, node, stop)
+    node.database.close()
+    node.archive.clear_incoming(name)
+    alive.leave()
+    log.info("ended worker=%s", name)
+
+
+def _lifeline() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(69)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

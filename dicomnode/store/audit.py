@@ -1,0 +1,106 @@
+"""The audit trail: what happened, to what, under which configuration; and who was turned away at the door.
+
+Functions that write are called inside `Database.write`; functions that read, inside `Database.read`. A caller who
+knocks again is counted, and becomes an event once an hour, so that a flood fills no disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dicomnode.store import tables
+from dicomnode.store.database import execute, insert, one
+
+_HOUR = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry; `at` in µs. What does not apply is '' or None."""
+
+    at: int
+    kind: str
+    text: str
+    partner: str = ""
+    study_instance_uid: str = ""
+    sop_instance_uid: str = ""
+    referral: int | None = None
+    generation: int = 0
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One kind of caller who was turned away: how often, first and last (µs), and why."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    address: str
+    why: str
+    times: int
+    first_at: int
+    last_at: int
+
+
+def record(event: Event) -> int:
+    """Add an entry; its id."""
+    return insert(
+        "INSERT INTO events (at, kind, partner, study_instance_uid, sop_instance_uid, referral, generation, text)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        event.at,
+        event.kind,
+        event.partner,
+        event.study_instance_uid,
+        event.sop_instance_uid,
+        event.referral,
+        event.generation,
+        event.text,
+    )
+
+
+def refuse(refused: Refused, generation: int) -> None:
+    """Count a caller who was turned away; an event the first time, and then once an hour."""
+    key = (refused.calling_ae_title, refused.called_ae_title, refused.address, refused.why)
+    known = one(
+        "SELECT last_at FROM refusals WHERE calling_ae_title = ? AND called_ae_title = ? AND address = ? AND why = ?",
+        *key,
+    )
+    execute(
+        "INSERT INTO refusals VALUES (?, ?, ?, ?, 1, ?, ?)"
+        " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at",
+        *key,
+        refused.first_at,
+        refused.last_at,
+    )
+    if known is None or refused.last_at // _HOUR != known[0] // _HOUR:
+        caller = f"{refused.calling_ae_title}@{refused.address} calling {refused.called_ae_title}"
+        record(Event(refused.last_at, "association refused", f"{caller}: {refused.why}", generation=generation))
+
+
+def refusals() -> list[Refused]:
+    """Everyone who was turned away, the latest first."""
+    return [
+        Refused(r.calling_ae_title, r.called_ae_title, r.address, r.why, r.times, r.first_at, r.last_at)
+        for r in tables.Refusal.select().order_by(tables.Refusal.last_at.desc())
+    ]
+
+
+def events(limit: int = 100, *, referral: int | None = None) -> list[Event]:
+    """The newest entries, oldest first; of one referral where that is given."""
+    query = tables.Event.select()
+    if referral is not None:
+        query = query.where(tables.Event.referral == referral)
+    return [
+        Event(
+            e.at,
+            e.kind,
+            e.text,
+            e.partner,
+            e.study_instance_uid,
+            e.sop_instance_uid,
+            e.referral,
+            e.generation,
+            e.id,
+        )
+        for e in tables.latest(query, limit)
+    ]

@@ -1,0 +1,253 @@
+"""The index of what is kept: studies, series, instances and their versions. Constant SQL, called inside `write`.
+
+A SOP Instance UID may arrive more than once. None of its versions is ever overwritten: the same bytes again are a
+duplicate; anything else is kept beside the first as what `Comparison` says it is, and is not current. An instance of
+another site's study is kept and not current either: a study belongs to the site that first sent it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dicomnode.dicom import names
+from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
+from dicomnode.dicom.part10 import Origin
+from dicomnode.errors import DicomnodeError
+from dicomnode.store.archive import Stored
+from dicomnode.store.database import execute, insert, one, rows
+
+
+class Kind(StrEnum):
+    """What a received instance is to what was there before."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    VARIANT = "variant"
+    CORRECTION = "correction"
+    CONFLICT = "conflict"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of an instance: its row, its study's row (None for an object of no study), its kind."""
+
+    instance: int
+    study: int | None
+    kind: Kind
+    current: bool
+
+
+class AnotherVersion(DicomnodeError):
+    """The SOP Instance UID is known with other bytes, in `file`: compare the two, then record again with the kind."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(f"another version is kept in {file}")
+        self.file = file
+
+
+_STUDY = tuple(a.column for a in ATTRIBUTES if a.level in (Level.PATIENT, Level.STUDY))
+_SERIES = tuple(a.column for a in ATTRIBUTES if a.level is Level.SERIES)
+_IMAGE = tuple(a.column for a in ATTRIBUTES if a.level is Level.IMAGE)
+_GROUPS = ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic")
+
+
+def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+_INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, "site", "received_at", "updated_at"))
+_INSERT_SERIES = _insert_sql("series", (*_SERIES, "study"))
+_INSERT_INSTANCE = _insert_sql(
+    "instances",
+    (
+        *_IMAGE,
+        *("series", "version", "kind", "current", "transfer_syntax_uid", "file", "sha256", "size"),
+        *("partner", "site", "calling_ae_title", "called_ae_title", "received_at", "notes"),
+    ),
+)
+
+
+def record(stored: Stored, instance: SopInstance, origin: Origin, issuer: str, kind: Kind | None = None) -> Recorded:
+    """Index one kept file. `issuer` is the site's own, for objects that name none.
+
+    `kind` is what a comparison with the current version found; without it, a UID that is known with other bytes
+    raises AnotherVersion, and nothing was done.
+    """
+    known = rows(
+        "SELECT i.id, i.sha256, i.version, i.file, i.current, s.study FROM instances i"
+        " LEFT JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version",
+        instance.sop_instance_uid,
+    )
+    for row_id, sha256, _, _, current, study in known:
+        if sha256 == stored.sha256:
+            execute("UPDATE instances SET duplicates = duplicates + 1 WHERE id = ?", row_id)
+            return Recorded(row_id, study, Kind.DUPLICATE, bool(current))
+    if known and kind is None:
+        raise AnotherVersion(known[0][3])
+    return _add(stored, instance, origin, issuer, kind or Kind.NEW, version=len(known) + 1)
+
+
+def _add(
+    stored: Stored, instance: SopInstance, origin: Origin, issuer: str, kind: Kind, *, version: int
+) -> Recorded:
+    series = study = None
+    if instance.study_instance_uid:
+        study, owner = _study(instance, origin, issuer)
+        series = _series(study, instance)
+        if owner != origin.site:
+            kind = Kind.FOREIGN
+    current = kind is Kind.NEW
+    row = insert(
+        _INSERT_INSTANCE,
+        *(getattr(instance, column) for column in _IMAGE),
+        *(series, version, kind, current, instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
+        *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
+        json.dumps(instance.notes),
+    )
+    return Recorded(row, study, kind, current)
+
+
+def _study(instance: SopInstance, origin: Origin, issuer: str) -> tuple[int, str]:
+    found = one("SELECT id, site FROM studies WHERE study_instance_uid = ?", instance.study_instance_uid)
+    if found:
+        execute("UPDATE studies SET updated_at = ? WHERE id = ?", origin.received_at, found[0])
+        return int(found[0]), str(found[1])
+    values = {column: getattr(instance, column) for column in _STUDY}
+    values["issuer_of_patient_id"] = instance.issuer_of_patient_id or issuer
+    row = insert(
+        _INSERT_STUDY,
+        *values.values(),
+        *names.groups(instance.patient_name),
+        *(origin.site, origin.received_at, origin.received_at),
+    )
+    return row, origin.site
+
+
+def _series(study: int, instance: SopInstance) -> int:
+    sql = "SELECT id FROM series WHERE study = ? AND series_instance_uid = ?"
+    found = one(sql, study, instance.series_instance_uid)
+    if found:
+        return int(found[0])
+    return insert(_INSERT_SERIES, *(getattr(instance, column) for column in _SERIES), study)
+
+
+def studies_of(sop_instance_uid: str, study: int | None) -> set[int]:
+    """The studies that a doubt about an instance concerns: the one given, and those its other versions are in."""
+    sql = "SELECT s.study FROM instances i JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ?"
+    found = rows(sql, sop_instance_uid)
+    return {row[0] for row in found} | ({study} if study is not None else set())
+
+
+def quarantine(study: int, reason: str) -> None:
+    """Mark a study as one that nothing may leave of, with what a person has to decide."""
+    execute("UPDATE studies SET quarantine = ? WHERE id = ? AND quarantine = ''", reason, study)
+
+
+def remark(study: int, text: str) -> None:
+    """Flag a study that goes on all the same."""
+    execute("UPDATE studies SET remark = ? WHERE id = ?", text, study)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What routing asks of an instance that is already kept: the row's id, and the values of its indexed columns."""
+
+    id: int
+    values: dict[str, str]
+
+
+_TABLE = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.IMAGE: "i"}
+_KEPT = f"""SELECT i.id, i.called_ae_title, i.calling_ae_title,
+    {", ".join(f"{_TABLE[a.level]}.{a.column}" for a in ATTRIBUTES)}
+    FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
+    WHERE s.study = ? AND i.current ORDER BY i.id"""
+
+
+def of_study(study: int) -> list[Kept]:
+    """The current instances of a study, as routing sees them: by column, with `called` and `calling`."""
+    columns = ("called", "calling", *(a.column for a in ATTRIBUTES))
+    return [Kept(row[0], dict(zip(columns, row[1:], strict=True))) for row in rows(_KEPT, study)]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study as a person sees it; times in µs, text as stored, '' where unknown."""
+
+    id: int
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
+    study_date: str
+    modalities: tuple[str, ...]
+    series: int
+    instances: int
+    site: str
+    received_at: int
+    quarantine: str
+    remark: str
+
+
+_CURRENT = "FROM series s JOIN instances i ON i.series = s.id AND i.current WHERE s.study = t.id"
+_STUDIES = f"""SELECT t.id, t.study_instance_uid, t.patient_id, t.patient_name, t.study_date,
+    (SELECT group_concat(DISTINCT modality) FROM series WHERE study = t.id AND modality != ''),
+    (SELECT count(DISTINCT s.id) {_CURRENT}), (SELECT count(*) {_CURRENT}),
+    t.site, t.received_at, t.quarantine, t.remark FROM studies t"""
+
+
+def studies(limit: int) -> list[Study]:
+    """The studies received last, the newest first."""
+    return [_as_study(row) for row in rows(f"{_STUDIES} ORDER BY t.id DESC LIMIT ?", limit)]
+
+
+def study(uid: str) -> Study | None:
+    """One study by its UID, or None."""
+    found = one(f"{_STUDIES} WHERE t.study_instance_uid = ?", uid)
+    return _as_study(found) if found else None
+
+
+def _as_study(row: tuple[object, ...]) -> Study:
+    values = list(row)
+    values[5] = tuple(sorted(str(row[5] or "").split(","))) if row[5] else ()
+    return Study(*values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One kept version of one SOP instance, as `studies show` lists it."""
+
+    sop_instance_uid: str
+    version: int
+    kind: str
+    current: bool
+    modality: str
+    series_instance_uid: str
+    instance_number: str
+    transfer_syntax_uid: str
+    size: int
+    sha256: str
+    file: str
+    partner: str
+    received_at: int
+    duplicates: int
+    notes: tuple[str, ...]
+
+
+def versions(study: int) -> list[Version]:
+    """Every kept version of every instance of a study, in the order of arrival."""
+    found = rows(
+        "SELECT i.sop_instance_uid, i.version, i.kind, i.current, s.modality, s.series_instance_uid, i.instance_number,"
+        " i.transfer_syntax_uid, i.size, i.sha256, i.file, i.partner, i.received_at, i.duplicates, i.notes"
+        " FROM instances i JOIN series s ON s.id = i.series WHERE s.study = ? ORDER BY i.id",
+        study,
+    )
+    return [_as_version(row) for row in found]
+
+
+def _as_version(row: tuple[Any, ...]) -> Version:
+    values = list(row)
+    values[3], values[14] = bool(row[3]), tuple(json.loads(row[14]))
+    return Version(*values)

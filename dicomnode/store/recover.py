@@ -1,0 +1,96 @@
+"""What a start finds: parts that nobody finished, files without a row, rows without a file, claims of the dead.
+
+A worker lives while it holds the lock `run/<worker>.lock`. Whoever gets that lock knows that it is dead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicomnode.store import queue, tables
+from dicomnode.store.archive import Archive
+from dicomnode.store.database import Database, one, rows
+
+_MARGIN = 3600.0
+"""Seconds that a folder's time may lie before the last recovery and still be looked at: clocks are set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a start put in order: files adopted into the index, parts removed, files that are gone."""
+
+    adopted: int
+    parts: int
+    missing: int
+
+
+class Alive:
+    """The lock by which a worker shows that it lives; the kernel takes it back, however the worker dies."""
+
+    def __init__(self, run: Path, name: str) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        self._path = run / f"{name}.lock"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def leave(self) -> None:
+        """End well: nothing is claimed any more, so there is nothing for others to bury."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def dead_workers(archive: Archive) -> Iterator[str]:
+    """The workers whose locks nobody holds; each lock is gone when the next is asked for."""
+    for path in sorted((archive.root / "run").glob("*.lock")):
+        if path.stem in ("node", archive.worker):
+            continue
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            yield path.stem
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(file)
+
+
+def bury(worker: str, archive: Archive, database: Database) -> tuple[int, int]:
+    """Give back a dead worker's claims and remove its parts; how many of each."""
+    claims = database.write(lambda: queue.reclaim(worker))
+    return claims, archive.clear_incoming(worker)
+
+
+def clear_parts(archive: Archive) -> int:
+    """Remove the parts of workers that left no lock; how many. Runs while no worker lives."""
+    folders = [f for f in (archive.root / "incoming").glob("*") if f.is_dir() and f.name != archive.worker]
+    return sum(archive.clear_incoming(folder.name) for folder in folders)
+
+
+def orphans(archive: Archive, database: Database) -> list[str]:
+    """Kept files without a row, in the folders that have changed since the last recovery."""
+    with database.read():
+        (last,) = one("SELECT coalesce(max(at), 0) FROM recoveries")
+        return [file for file in archive.kept_since(last / 1e6 - _MARGIN) if not _has_row(file)]
+
+
+def _has_row(file: str) -> bool:
+    return one("SELECT 1 FROM instances WHERE file = ?", file) is not None
+
+
+def missing(archive: Archive, database: Database) -> list[str]:
+    """Files of instances received since the last recovery that are not there: this must be impossible."""
+    with database.read():
+        (last,) = one("SELECT coalesce(max(at), 0) FROM recoveries")
+        recent = rows("SELECT file FROM instances WHERE received_at >= ?", last - round(_MARGIN * 1e6))
+    return [file for (file,) in recent if not archive.path(file).exists()]
+
+
+def record(found: Found, at: int) -> None:
+    """Note what a start found. Inside `Database.write`."""
+    tables.Recovery.create(at=at, adopted=found.adopted, parts=found.parts, missing=found.missing)

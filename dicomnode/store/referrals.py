@@ -1,0 +1,188 @@
+"""Referrals: one study on its way to one partner. Progress is how far it is; the gate is whether it may go on.
+
+Every change here is one arrow of DESIGN's diagram, called inside `Database.write`. A referral opens with its first
+instance, is complete after its quiet time, and is sent when nothing of it is queued, active or held any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dicomnode.store.database import execute, insert, one, rows
+
+
+class Progress(StrEnum):
+    RECEIVING = "receiving"
+    COMPLETE = "complete"
+    SENDING = "sending"
+    SENT = "sent"
+
+
+class Gate(StrEnum):
+    OPEN = "open"
+    HELD = "held"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Why a referral opens: to whom, by which route, after how long a quiet time (µs), under which generation."""
+
+    partner: str
+    route: str
+    wait: int
+    generation: int
+
+
+def join(study: int, opening: Opening, now: int) -> tuple[int, bool]:
+    """The referral of this study to this partner, opened where there was none: (id, whether it is new).
+
+    A study in quarantine opens its referrals with the gate quarantined.
+    """
+    found = one("SELECT id FROM referrals WHERE study = ? AND partner = ?", study, opening.partner)
+    if found:
+        return int(found[0]), False
+    (doubt,) = one("SELECT quarantine FROM studies WHERE id = ?", study)
+    row = insert(
+        "INSERT INTO referrals (study, partner, route, wait, progress, gate, reason, generation, opened_at,"
+        " last_instance_at) VALUES (?, ?, ?, ?, 'receiving', ?, ?, ?, ?, ?)",
+        *(study, opening.partner, opening.route, opening.wait),
+        *(Gate.QUARANTINED if doubt else Gate.OPEN, doubt, opening.generation, now, now),
+    )
+    return row, True
+
+
+def site(referral: int) -> str:
+    """The site whose study a referral carries."""
+    return str(one("SELECT s.site FROM referrals r JOIN studies s ON s.id = r.study WHERE r.id = ?", referral)[0])
+
+
+def of_study(study: int) -> list[tuple[int, str, str]]:
+    """(id, partner, route) of the study's referrals."""
+    return rows("SELECT id, partner, route FROM referrals WHERE study = ?", study)
+
+
+def grew(referral: int, now: int) -> None:
+    """An instance was added: quiet time starts again, and what was complete or sent is receiving."""
+    execute("UPDATE referrals SET progress = 'receiving', last_instance_at = ? WHERE id = ?", now, referral)
+
+
+def any_quiet(now: int) -> bool:
+    """Whether the quiet time of any referral has passed."""
+    return one("SELECT 1 FROM referrals WHERE progress='receiving' AND last_instance_at + wait <= ?", now) is not None
+
+
+def complete_quiet(now: int) -> list[int]:
+    """Referrals whose quiet time has passed become complete; their ids."""
+    due = rows("SELECT id FROM referrals WHERE progress = 'receiving' AND last_instance_at + wait <= ?", now)
+    for (referral,) in due:
+        execute("UPDATE referrals SET progress = 'complete', completed_at = ? WHERE id = ?", now, referral)
+        settle(referral, now)
+    return [referral for (referral,) in due]
+
+
+def settle(referral: int, now: int) -> bool:
+    """Sent, when it was complete and every transfer of it has been delivered (or dropped by a person)."""
+    return bool(
+        execute(
+            "UPDATE referrals SET progress = 'sent', sent_at = ? WHERE id = ? AND progress IN ('complete', 'sending')"
+            " AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id"
+            "   AND t.state IN ('queued', 'active', 'held'))"
+            " AND EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered')",
+            now,
+            referral,
+        )
+    )
+
+
+def quarantine(study: int, reason: str) -> list[int]:
+    """Close the gate of every referral of a study that has not been sent yet; their ids."""
+    found = rows(
+        "UPDATE referrals SET gate = 'quarantined', reason = ? WHERE study = ? AND progress != 'sent'"
+        " AND gate != 'quarantined' RETURNING id",
+        reason,
+        study,
+    )
+    return [referral for (referral,) in found]
+
+
+def hold(ids: Iterable[int], reason: str) -> list[int]:
+    """Close the gate of open referrals; the ids of those that were open."""
+    sql = "UPDATE referrals SET gate='held', reason=? WHERE id=? AND gate='open'"
+    return [i for i in ids if execute(sql, reason, i)]
+
+
+def release(ids: Iterable[int]) -> list[int]:
+    """Open closed gates; the ids of those that were closed. The study's quarantine ends with its last closed gate."""
+    opened = [i for i in ids if execute("UPDATE referrals SET gate='open', reason='' WHERE id=? AND gate!='open'", i)]
+    for referral in opened:
+        execute(
+            "UPDATE studies SET quarantine = '' WHERE id = (SELECT study FROM referrals WHERE id = ?) AND NOT EXISTS"
+            " (SELECT 1 FROM referrals r WHERE r.study = studies.id AND r.gate = 'quarantined')",
+            referral,
+        )
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class Referral:
+    """One referral as a person sees it; times in µs. `delivered`, `held` and `waiting` count its transfers."""
+
+    id: int
+    study_instance_uid: str
+    patient_id: str
+    site: str
+    partner: str
+    route: str
+    progress: str
+    gate: str
+    reason: str
+    instances: int
+    delivered: int
+    held: int
+    dropped: int
+    waiting: int
+    proof: str
+    generation: int
+    opened_at: int
+    completed_at: int | None
+    sent_at: int | None
+    confirmed_at: int | None
+
+    @property
+    def state(self) -> str:
+        """The gate unless open, else the progress; `failed` where nothing moves and something could not go."""
+        if self.gate != Gate.OPEN:
+            return self.gate
+        stuck = not self.waiting and (self.held or self.dropped)
+        return "failed" if stuck and self.progress in (Progress.COMPLETE, Progress.SENDING) else self.progress
+
+
+def _count(states: str) -> str:
+    return f"(SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state IN ({states}))"
+
+
+_SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner, r.route, r.progress, r.gate, r.reason,
+    (SELECT count(*) FROM transfers t WHERE t.referral = r.id), {_count("'delivered'")}, {_count("'held'")},
+    {_count("'dropped'")}, {_count("'queued', 'active'")}, r.proof, r.generation, r.opened_at, r.completed_at,
+    r.sent_at, r.confirmed_at FROM referrals r JOIN studies s ON s.id = r.study"""
+
+
+def listed(limit: int = 1000, *, partner: str = "", study_instance_uid: str = "") -> list[Referral]:
+    """Referrals, the newest first; of one partner or one study where that is given."""
+    conditions, values = ["1"], list[Any]()
+    for column, value in (("r.partner", partner), ("s.study_instance_uid", study_instance_uid)):
+        if value:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    sql = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY r.id DESC LIMIT ?"
+    return [Referral(*row) for row in rows(sql, *values, limit)]
+
+
+def get(referral: int) -> Referral | None:
+    """One referral by its id."""
+    found = one(f"{_SELECT} WHERE r.id = ?", referral)
+    return Referral(*found) if found else None

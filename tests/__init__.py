@@ -1,0 +1,1 @@
+"""The tests of dicomnode, and the tools they share."""
