@@ -89,7 +89,7 @@ class _Demo:
         self._node_port, self._hospital_port = _free_ports()
         self._path.write_text(_CONFIG.format(node=self._node_port, hospital=self._hospital_port))
         self._config = configure.read(self._path)
-        self._study = _study(folder or _made(place / "ct"))
+        self._study = _study(folder or _made(place / "ct"), contexts.storable(self._config))
 
     def run(self) -> None:
         """Tell the story, step by step; raises DicomnodeError where it does not go as it should."""
@@ -164,10 +164,14 @@ class _Demo:
 
             def arrived() -> bool:
                 bar.update(task, completed=len(list(self._received.glob("*.dataset"))))
-                referred = self._cli("referrals", "list", "--json")
-                return bool(referred) and all(each["state"] == "sent" for each in referred)
+                referred = self._cli("referrals", "list", "--limit", "1000000", "--json")
+                return bool(referred) and all(each["state"] in ("sent", "failed", "quarantined") for each in referred)
 
-            self._wait(arrived, "the study to arrive")
+            try:
+                self._wait(arrived, "the study to arrive")
+            except DicomnodeError:
+                self._run("queue", "shape")
+                raise
             bar.update(task, completed=len(list(self._received.glob("*.dataset"))))
 
     def _compare(self) -> int:
@@ -227,15 +231,16 @@ def _as_ct(config: NodeConfig, port: int) -> NodeConfig:
 # -- the study -------------------------------------------------------------------------------------------------
 
 
-def _study(folder: Path) -> Sequence[Sent]:
-    """Every storable Part 10 file of a folder, in the order of its names; one version of each SOP Instance UID."""
+def _study(folder: Path, storable: frozenset[str]) -> Sequence[Sent]:
+    """Every instance of a study in a folder's Part 10 files, by name; one version of each SOP Instance UID."""
     found: dict[str, Sent] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             meta, instance = part10.read(path), walk.header(path)
         except DicomnodeError:
             continue
-        if instance.sop_class_uid in STORAGE_CLASSES:
+        storing = instance.sop_class_uid in STORAGE_CLASSES and meta.transfer_syntax_uid in storable
+        if storing and instance.study_instance_uid:
             uids = instance.sop_class_uid, instance.sop_instance_uid, meta.transfer_syntax_uid
             sha256, _ = digest(path, meta.offset)
             sent = Sent(Outgoing(*uids, path), sha256, instance.study_instance_uid)

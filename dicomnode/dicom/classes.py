@@ -17,7 +17,8 @@ _NEWER: Final = {  # in PS3.6 since 2024 and 2025, not yet in pydicom 3.0.2
     "1.2.840.10008.1.2.4.112": "JPEG XL",
     "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
 }
-_NAMES: Final = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0]} | _NEWER
+_NEWER_STORAGE: Final = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+_NAMES: Final = {uid: entry[0] for uid, entry in UID_dictionary.items() if entry[0]} | _NEWER | _NEWER_STORAGE
 
 _NOT_STORAGE: Final = {
     "1.2.840.10008.1.3.10",  # Media Storage Directory: describes a medium, and is never sent (PS3.4 I.4)
@@ -32,8 +33,8 @@ _NAMELESS: Final = {  # retired storage classes whose names PS3.6 has emptied
 STORAGE_CLASSES: Final[frozenset[str]] = (
     frozenset(uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and "Storage" in entry[0])
     - _NOT_STORAGE
-) | _NAMELESS
-"""Every storage SOP class, current and retired: 204 that have a name, and the two that have lost it."""
+) | _NAMELESS | set(_NEWER_STORAGE)
+"""Every storage SOP class, current and retired: 204 that have a name, the two that have lost it, and newer ones."""
 
 NON_PATIENT_CLASSES: Final[frozenset[str]] = frozenset(
     (
@@ -60,9 +61,6 @@ DEFLATED: Final[frozenset[str]] = frozenset(
 """Transfer syntaxes whose whole dataset is deflated (PS3.5 A.5)."""
 
 _NOT_KEPT: Final = {
-    # The object holds the address of its pixels and not the pixels: custody of it would be custody of nothing.
-    "1.2.840.10008.1.2.4.94",  # JPIP Referenced
-    "1.2.840.10008.1.2.4.204",  # JPIP HTJ2K Referenced
     # Not a dataset of elements, but mail and mark-up; both retired.
     "1.2.840.10008.1.2.6.1",  # RFC 2557 MIME encapsulation
     "1.2.840.10008.1.2.6.2",  # XML Encoding

@@ -13,6 +13,8 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.sop_class import register_uid, uid_to_service_class
 
 from dicomnode.dicom.classes import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from dicomnode.errors import Rejected
@@ -27,6 +29,9 @@ def hospital(ae_title: str, port: int, folder: Path) -> Iterator[None]:
         (folder / f"{event.request.AffectedSOPInstanceUID}.dataset").write_bytes(event.request.DataSet.getvalue())
         return 0x0000
 
+    for uid in STORAGE_CLASSES:  # the retired ones are not in pynetdicom's table, and would make it abort
+        if uid_to_service_class(uid) is not StorageServiceClass:
+            register_uid(uid, f"Storage_{uid.replace('.', '_')}", StorageServiceClass)
     ae = AE(ae_title=ae_title)
     ae.supported_contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in sorted(STORAGE_CLASSES)]
     server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])

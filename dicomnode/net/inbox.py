@@ -113,6 +113,7 @@ class Inbox(DIMSEServiceProvider):
         self._context = context
         command, self._command = bytes(self._command), bytearray()
         message, has_dataset = self._decode(command)
+        _drop_impossible_uids(message)
         request = self._primitive(message)
         if isinstance(request, C_STORE) and request.MessageIDBeingRespondedTo is None:
             self._incoming = self._open(request, context)
@@ -152,3 +153,10 @@ class Inbox(DIMSEServiceProvider):
                 self.cancel_req[request.MessageIDBeingRespondedTo] = request
         else:
             self.msg_queue.put((self._context, request))
+
+
+def _drop_impossible_uids(message: DIMSEMessage) -> None:
+    """A UID over 64 characters is one that pynetdicom cannot hold. Without it the request can be answered (0117H)."""
+    for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+        if len(str(message.command_set.get(keyword, ""))) > 64:
+            delattr(message.command_set, keyword)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom import part10
-from dicomnode.dicom.classes import class_name, syntax_name
+from dicomnode.dicom.classes import DEFLATED, class_name, syntax_name
 from dicomnode.errors import AssociationLost, ContextMissing, PartnerError, Unreachable, Unreadable
 from dicomnode.net import commands
 from dicomnode.net.channel import Channel
@@ -104,7 +104,10 @@ class Association:
             with instance.path.open("rb") as file:
                 file.seek(offset)
                 self._channel.send(context, _pieces_of(request, self._channel.step), command=True)
-                self._channel.send(context, _pieces(file, self._channel.step), command=False)
+                pieces = _pieces(file, self._channel.step)
+                if instance.transfer_syntax_uid in DEFLATED:
+                    pieces = _even(pieces)
+                self._channel.send(context, pieces, command=False)
         except OSError as error:
             raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
         return self._status(instance)
@@ -126,6 +129,14 @@ def _pieces(file: BinaryIO, step: int) -> Iterator[tuple[bytes, bool]]:
             raise AssociationLost("our own file became shorter while it was sent")
         left -= len(piece)
         yield piece, left == 0
+
+
+def _even(pieces: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
+    """A deflated dataset is sent with a zero byte behind it where its length is odd (PS3.5 A.5)."""
+    length = 0
+    for piece, last in pieces:
+        length += len(piece)
+        yield piece + b"\0" * (length % 2 if last else 0), last
 
 
 def _pieces_of(data: bytes, step: int) -> Iterator[tuple[bytes, bool]]:

@@ -168,6 +168,9 @@ class Sending:
         if not reason:
             return
         known = queue.paused(self.partner.name)
+        if failure and failure.scope is Scope.ASSOCIATION and not known.failures:
+            queue.pause(self.partner.name, Pause(at, 1, reason, at))  # one instance may have done it: try another
+            return
         since = known.since if known.failures else at
         queue.pause(self.partner.name, Pause(self._again(since, at), known.failures + 1, reason, since))
         log.warning("lane=%s paused: %s", self.partner.display, reason)
