@@ -6,12 +6,14 @@ JSON: ids are integers, times UTC ISO 8601 with milliseconds, unknown is null, l
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -20,6 +22,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 _WIDE = 200
 """Columns when the output is no terminal: a pipe should not fold."""
 _PATIENT = ("patient_id", "patient_name")
+_PROSE = ("reason", "text", "notes", "why")
+"""Columns that may be broken into lines, of no fewer characters than these."""
+_NARROW = 24
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def as_json(command: F) -> F:
@@ -33,19 +39,37 @@ def with_phi(command: F) -> F:
 
 
 def show(rows: Sequence[Row], *, as_json: bool, empty: str, columns: Sequence[str] = (), title: str = "") -> None:
-    """Print rows: all their keys as JSON, or `columns` of them as a table; `empty` is said where there are none."""
+    """Print rows: all their keys as JSON, or `columns` of them as a table; `empty` is said where there are none.
+
+    Where the table is too wide for the terminal its last columns (UIDs, by custom) are left out, and that is said.
+    """
     if as_json:
         print(json.dumps([{key: _plain(value) for key, value in row.items()} for row in rows], ensure_ascii=False))
         return
     if not rows:
         print(empty)
         return
+    shown, screen = list(columns), console()
+    while len(shown) > 1 and sum(_width(column, rows) + 2 for column in shown) - 2 > screen.width:
+        shown.pop()
+    screen.print(_table(rows, shown, title))
+    if len(shown) < len(columns):
+        screen.print(f"(a wider terminal, or --json, also shows: {', '.join(columns[len(shown) :])})")
+
+
+def _width(column: str, rows: Sequence[Row]) -> int:
+    """How many characters a column needs; prose can be broken."""
+    widest = max(cell_len(_text(row[column])) for row in rows)
+    return max(len(column), min(widest, _NARROW) if column in _PROSE else widest)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str], title: str) -> Table:
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), no_wrap=column not in _PROSE)
     for row in rows:
         table.add_row(*(_text(row[column]) for column in columns))
-    console().print(table)
+    return table
 
 
 def console() -> Console:
@@ -62,6 +86,8 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        return value[:19].replace("T", " ")
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "-"
     return str(value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 
 import click
 
@@ -11,6 +13,7 @@ from dicomnode.cli.opening import Place, pass_place
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError, UsageError
 from dicomnode.net.requestor import Requestor
+from dicomnode.rules import oneway
 from dicomnode.store import audit, queue
 from dicomnode.store.audit import Refused
 
@@ -38,7 +41,7 @@ def _row(partner: Partner, config: NodeConfig, pause: queue.Pause) -> output.Row
         "site": partner.site,
         "sector": config.sector_of(partner),
         "ae_title": partner.ae_title,
-        "address": tuple(map(str, partner.address)),
+        "address": partner.addresses,
         "called_at": partner.display if partner.is_destination else "",
         "may": tuple(sorted(partner.may)),
         "lane": lane,
@@ -101,13 +104,14 @@ def _refused_row(each: Refused) -> output.Row:
 def _admission(each: Refused, config: NodeConfig) -> str:
     """The lines of YAML that would admit a caller, if it should be admitted."""
     if each.why == "unknown called AE title":
-        titles = ", ".join((*config.node.aliases, each.called_ae_title))
+        titles = ", ".join(map(_scalar, (*config.node.aliases, each.called_ae_title)))
         return f"# to answer to {each.called_ae_title}:\nnode:\n  aliases: [{titles}]"
     if each.why == "unknown calling AE title":
-        sites = " or ".join(config.sites)
-        name = each.calling_ae_title.replace(" ", "_") or "NAME"
-        keys = f"site: {next(iter(config.sites), 'SITE')}, ae_title: {each.calling_ae_title}, address: {each.address}"
-        return f"# to admit {each.calling_ae_title} (site: {sites}):\npartners:\n  {name}: {{{keys}, may: [store]}}"
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", each.calling_ae_title).lstrip("-") or "NAME"
+        sites = [site for site in config.sites if oneway.may_give(config, site)] or ["SITE"]
+        keys = f"site: {sites[0]}, ae_title: {_scalar(each.calling_ae_title)}, address: {each.address}, may: [store]"
+        head = f"# to admit {each.calling_ae_title}, if it is of {' or '.join(sites)}:"
+        return f"{head}\npartners:\n  {_scalar(name)}: {{{keys}}}"
     if each.why == "address not allowed":
         known = [p for p in config.partners.values() if p.ae_title == each.calling_ae_title and p.may]
         return "\n".join(_moved(partner, each) for partner in known)
@@ -115,5 +119,25 @@ def _admission(each: Refused, config: NodeConfig) -> str:
 
 
 def _moved(partner: Partner, each: Refused) -> str:
-    networks = ", ".join((*map(str, partner.address), each.address))
-    return f"# if {partner.name} calls from there too:\npartners:\n  {partner.name}: {{…, address: [{networks}]}}"
+    """The partner as it is configured, with one more address."""
+    keys = {
+        "site": partner.site,
+        "ae_title": _scalar(partner.ae_title),
+        "address": f"[{', '.join((*partner.addresses, each.address))}]",
+        "host": _scalar(partner.host) if partner.host else "",
+        "port": partner.port or "",
+        "may": f"[{', '.join(sorted(partner.may))}]",
+        "associations": partner.associations if partner.associations > 1 else "",
+    }
+    entry = ", ".join(f"{key}: {value}" for key, value in keys.items() if value)
+    return f"# if {partner.name} calls from there too:\npartners:\n  {partner.name}: {{{entry}}}"
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML that is read as that text: a stranger's AE title may be anything that can be printed."""
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", text) and text.lower() not in _WORDS
+    return text if plain else json.dumps(text)
+
+
+_WORDS = frozenset(("true", "false", "yes", "no", "on", "off", "null"))
+"""What YAML takes for something else than text."""

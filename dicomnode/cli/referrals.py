@@ -29,7 +29,7 @@ def list_(place: Place, partner: str, limit: int, phi: bool, as_json: bool) -> N
     """Referrals, the newest first: how far each is, and what stops it."""
     with place.node() as node, node.database.read():
         rows = [_row(referral, phi) for referral in store.listed(limit, partner=partner)]
-    columns = ["referral", "patient_id", "site", "partner", "state", "delivered", "instances", "opened_at", "reason"]
+    columns = ["referral", "partner", "state", "delivered", "instances", "reason", "patient_id", "site", "opened_at"]
     columns.append("study_instance_uid")
     output.show(rows, as_json=as_json, columns=columns, empty="No study has been referred to anybody yet.")
 

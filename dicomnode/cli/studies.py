@@ -27,10 +27,8 @@ def list_(place: Place, limit: int, phi: bool, as_json: bool) -> None:
     """Studies, the newest first."""
     with place.node() as node, node.database.read():
         rows = [_row(study, phi) for study in index.studies(limit)]
-    columns = [
-        *("received_at", "patient_id", "patient_name", "study_date", "modalities", "series", "instances", "site"),
-        "study_instance_uid",
-    ]
+    columns = ["received_at", "patient_id", "patient_name", "study_date", "modalities", "instances", "site", "series"]
+    columns.append("study_instance_uid")
     output.show(rows, as_json=as_json, columns=columns, empty="Nothing has arrived yet.")
 
 
@@ -74,7 +72,7 @@ def show(place: Place, uid: str, phi: bool, as_json: bool) -> None:
     columns = ["referral", "partner", "state", "delivered", "instances", "reason"]
     output.show(referred, as_json=False, columns=columns, empty="No route refers it to anybody.", title="Referrals")
     click.echo()
-    columns = ["instance", "modality", "kind", "current", "transfer_syntax", "size", "partner", "duplicates", "notes"]
+    columns = ["instance", "modality", "kind", "current", "transfer_syntax", "size", "notes", "partner", "duplicates"]
     output.show(versions, as_json=False, columns=[*columns, "sop_instance_uid"], empty="-", title="Instances")
 
 

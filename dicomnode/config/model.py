@@ -133,6 +133,11 @@ class Partner(_Frozen):
         return {"ae_title": given.get("name"), "address": address, **given}
 
     @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it may call from, as a person writes it: a single address without its mask."""
+        return tuple(str(n.network_address if n.prefixlen == n.max_prefixlen else n) for n in self.address)
+
+    @property
     def is_destination(self) -> bool:
         """Whether we can call it."""
         return self.host is not None and self.port is not None

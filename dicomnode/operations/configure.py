@@ -78,7 +78,7 @@ def _caller(config: NodeConfig, name: str) -> str:
     partner = config.partners[name]
     does = {"store": "store", "find": "query", "move": "retrieve"}
     rights = [does[right] for right in ("store", "find", "move") if right in partner.may]
-    origin = " or ".join(map(str, partner.address)) or "any address"
+    origin = " or ".join(partner.addresses) or "any address"
     listed = ", ".join(rights[:-1]) + " and " + rights[-1] if len(rights) > 1 else rights[0]
     seen = ""
     if {"find", "move"} & partner.may:
@@ -88,16 +88,21 @@ def _caller(config: NodeConfig, name: str) -> str:
 
 
 def _route(config: NodeConfig, route: Route) -> Iterator[str]:
-    when = " and ".join(f"{key} is {' or '.join(values)}" for key, values in route.when.items())
-    only = " and ".join(f"{key} is {' or '.join(values)}" for key, values in route.only.items())
+    which = f" of which an instance was {_conditions(route.when)}" if route.when else ""
+    only = f", but only what was {_conditions(route.only)}" if route.only else ""
+    quiet = f"once nothing new came for {route.wait:g} seconds" if route.wait else "image by image"
     for name in route.to:
         partner = config.partners[name]
-        sentence = f"{route.name}: studies from {', '.join(route.sources)}"
-        sentence += f" of which one instance has {when}" if when else ""
-        sentence += f" go to {name} ({partner.display}, {config.site_of(partner).name})"
-        sentence += f", but only instances whose {only}" if only else ""
-        quiet = f"once nothing new came for {route.wait:g} seconds" if route.wait else "image by image"
-        yield f"{sentence}, {quiet}."
+        there = f"{name} ({partner.display}, {config.site_of(partner).name})"
+        yield f"{route.name}: studies from {' and '.join(route.sources)}{which} go to {there}{only}, {quiet}."
+
+
+def _conditions(conditions: dict[str, tuple[str, ...]]) -> str:
+    """`when` or `only` in words, after "was"."""
+    said = {"called": "sent to", "calling": "sent by"}
+    return " and ".join(
+        f"{said.get(key, f'made with {key}')} {' or '.join(values)}" for key, values in conditions.items()
+    )
 
 
 def _never(config: NodeConfig) -> Iterator[str]:

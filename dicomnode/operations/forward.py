@@ -36,9 +36,8 @@ def forward(partner: Partner, peer: Peer, node: Node, stopped: Stopped) -> bool:
     at = node.clock()
     with node.database.read():
         waits = queue.paused(partner.name)
-        due = waits.until <= at and queue.next_due(partner.name)
-    if not due or due > at:
-        return False
+        if waits.until > at or not queue.is_ready(partner.name, at):
+            return False
     most = 1 if waits.failures else _BATCH  # a lane that was paused half-opens with one instance
     batch = node.database.write(lambda: queue.claim(partner.name, most, node.worker, at))
     if batch is None:
@@ -174,6 +173,6 @@ class Sending:
         since = known.since if known.failures else at
         queue.pause(self.partner.name, Pause(self._again(since, at), known.failures + 1, reason, since))
         log.warning("lane=%s paused: %s", self.partner.display, reason)
-        if not known.failures:
+        if known.until <= known.since:  # it ran until now
             text = f"the lane of {self.partner.name} waits: {reason}"
             audit.record(audit.Event(at, "lane paused", text, self.partner.name, generation=self.node.generation))

@@ -34,24 +34,33 @@ def receive(part: Part, command: Command, origin: Origin, node: Node) -> Recorde
         part.discard()
         raise
     stored = node.archive.keep(part, origin.received_at)
-    return take_custody(stored, instance, origin, node)
-
-
-def take_custody(stored: Stored, instance: SopInstance, origin: Origin, node: Node) -> Recorded:
-    """Record a kept file: index, referrals and transfers in one commit. On failure the file is removed again."""
     try:
-        try:
-            recorded = node.database.write(lambda: record(stored, instance, origin, node, None))
-        except AnotherVersion as known:
-            kind = compare(known.file, stored.file, node)
-            recorded = node.database.write(lambda: record(stored, instance, origin, node, kind))
+        return take_custody(stored, instance, origin, node)
     except Exception:
         node.archive.remove(stored.file)
         raise
+
+
+def take_custody(stored: Stored, instance: SopInstance, origin: Origin, node: Node) -> Recorded:
+    """Record a kept file: index, referrals and transfers in one commit. A duplicate's file is not kept twice."""
+    try:
+        recorded = node.database.write(lambda: record(stored, instance, origin, node, None))
+    except AnotherVersion as known:
+        kind = compare(known.file, stored.file, node)
+        recorded = node.database.write(lambda: record(stored, instance, origin, node, kind))
     if recorded.kind is Kind.DUPLICATE:
-        node.archive.remove(stored.file)
+        _keep_one(recorded, stored, node)
     log.info("received sop=%s from=%s kind=%s", instance.sop_instance_uid, origin.partner, recorded.kind)
     return recorded
+
+
+def _keep_one(recorded: Recorded, arrived: Stored, node: Node) -> None:
+    """Of two files with the same dataset keep the first, unless it is gone or cut: then the new one replaces it."""
+    if node.archive.holds(recorded.file, arrived.size):
+        node.archive.remove(arrived.file)
+        return
+    log.critical("file=%s is damaged or missing, and was sent again: file=%s", recorded.file, arrived.file)
+    node.database.write(lambda: index.replace_file(recorded.instance, arrived.file))
 
 
 def compare(known: str, arrived: str, node: Node) -> Kind:
@@ -67,7 +76,7 @@ def record(stored: Stored, instance: SopInstance, origin: Origin, node: Node, ki
     """The one commit of an instance. Runs inside `Database.write`."""
     issuer = node.config.sites[origin.site].patient_id_issuer
     recorded = index.record(stored, instance, origin, issuer, kind)
-    if recorded.study is not None and recorded.current and recorded.kind is Kind.NEW:
+    if recorded.study is not None and recorded.kind is Kind.NEW:
         refer.route(recorded.instance, recorded.study, instance, origin, node)
     if recorded.kind in (Kind.CORRECTION, Kind.CONFLICT, Kind.FOREIGN):
         _doubt(recorded, instance, origin, node)

@@ -23,28 +23,29 @@ Changed = Callable[[Sequence[int]], list[int]]
 def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: Node) -> None:
     """Queue a new instance for every partner that its study goes to. Inside `Database.write`."""
     values = routing.values(seen, origin)
-    for chosen in routing.chosen(node.config, origin, values):
-        for partner in chosen.to:
-            opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
-            referral, is_new = referrals.join(study, opening, origin.received_at)
-            if is_new:
-                _opened(referral, study, chosen, partner, origin, node)
+    chosen = routing.chosen(node.config, origin, values)
+    for each in chosen:
+        for partner in each.to:
+            _join(study, each, partner, origin, node)
     for referral, partner, name in referrals.of_study(study):
-        known = _route_named(node, name)
-        if known and routing.carries(known, values):
+        ways = [r for r in node.config.routes if r.name == name or (r in chosen and partner in r.to)]
+        if any(routing.carries(way, values) for way in ways):
             queue.enqueue(referral, partner, [instance], origin.received_at)
             referrals.grew(referral, origin.received_at)
 
 
-def _opened(referral: int, study: int, chosen: Route, partner: str, origin: Origin, node: Node) -> None:
+def _join(study: int, chosen: Route, partner: str, origin: Origin, node: Node) -> None:
+    """Open the study's referral to a partner, or take over one that a C-MOVE or a route of old has opened."""
+    known = referrals.find(study, partner)
+    if known and any(route.name == known[1] for route in node.config.routes):
+        return
+    opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
+    at = origin.received_at
+    referral = referrals.take_over(known[0], opening, at) if known else referrals.open_(study, opening, at)
     kept = [known.id for known in index.of_study(study) if routing.carries(chosen, known.values)]
-    queue.enqueue(referral, partner, kept, origin.received_at)
+    queue.enqueue(referral, partner, kept, at)
     text = f"route {chosen.name} refers the study to {partner}"
-    record(referral, "referral opened", text, origin.received_at, node)
-
-
-def _route_named(node: Node, name: str) -> Route | None:
-    return next((route for route in node.config.routes if route.name == name), None)
+    record(referral, "referral opened", text, at, node)
 
 
 def record(referral: int, kind: str, text: str, at: int, node: Node) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 from dicomnode.config.model import Partner
 from dicomnode.dicom.identifier import Identifier
@@ -66,7 +67,7 @@ def _destination(title: str, caller: Partner, node: Node) -> Partner:
     return reached[0]
 
 
-def _refused(caller: Partner, title: str, why: str, node: Node) -> None:
+def _refused(caller: Partner, title: str, why: str, node: Node) -> NoReturn:
     text = f"{caller.name} asked to move to {title}: {why}"
     event = audit.Event(node.clock(), "move destination refused", text, caller.name, generation=node.generation)
     node.database.write(lambda: audit.record(event))
@@ -78,14 +79,15 @@ def _join(studies: set[int], destination: Partner, caller: Partner, node: Node) 
     at = node.clock()
     joined = {}
     for study in studies:
-        opening = Opening(destination.name, f"C-MOVE by {caller.name}", 0, node.generation)
-        referral, is_new = referrals.join(study, opening, at)
-        known = referrals.get(referral)
+        found = referrals.find(study, destination.name)
+        if not found:
+            opening = Opening(destination.name, f"C-MOVE by {caller.name}", 0, node.generation)
+            found = referrals.open_(study, opening, at), opening.route
+        refer.record(found[0], "study moved", f"{caller.name} moves the study to {destination.name}", at, node)
+        known = referrals.get(found[0])
         if known and known.gate != Gate.OPEN:
-            raise GateClosed(f"referral {referral} is {known.gate}")
-        if is_new:
-            refer.record(referral, "referral opened", f"{caller.name} moves the study to {destination.name}", at, node)
-        joined[study] = referral
+            raise GateClosed(f"referral {known.id} is {known.gate}")
+        joined[study] = found[0]
     return joined
 
 

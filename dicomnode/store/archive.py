@@ -120,6 +120,7 @@ class Archive:
     def __init__(self, root: Path, worker: str) -> None:
         self.root = root
         self.worker = worker
+        self._hour = Path()
 
     def __repr__(self) -> str:
         return f"Archive({self.root}, worker {self.worker})"
@@ -150,15 +151,24 @@ class Archive:
         return Stored(str(kept.relative_to(self.root)), part.sha256, part.size)
 
     def _make(self, folder: Path) -> None:
-        if folder.is_dir():
+        """Make the folder of an hour. Each process syncs the way to it once: another may have made it just now."""
+        if folder == self._hour:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _sync(folder.parent)
-        _sync(folder.parent.parent)
+        for above in (folder.parent, folder.parent.parent, self.root):
+            _sync(above)
+        self._hour = folder
 
     def path(self, file: str) -> Path:
         """Where a kept file is."""
         return self.root / file
+
+    def holds(self, file: str, size: int) -> bool:
+        """Whether a kept file is there, and no shorter than a dataset of `size` bytes and its file meta."""
+        try:
+            return (self.root / file).stat().st_size > size
+        except OSError:
+            return False
 
     def measure(self, file: str, offset: int) -> Stored:
         """Describe a kept file anew from its bytes; `offset` is where its dataset begins."""

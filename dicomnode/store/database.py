@@ -63,6 +63,13 @@ def insert(sql: str, *values: object) -> int:
     return int(proxy.execute_sql(sql, values).lastrowid)
 
 
+def _first(error: BaseException) -> BaseException:
+    """What went wrong before all that went wrong because of it."""
+    while error.__context__:
+        error = error.__context__
+    return error
+
+
 class Database:
     """One SQLite file, opened by one process. Threads may share it; a fork may not."""
 
@@ -118,13 +125,17 @@ class Database:
         future: Future[T] = Future()
         self._waiting.put((fn, future))
         try:
+            return self._outcome(future)
+        except peewee.DatabaseError as error:
+            raise OutOfResources(f"the index cannot be written: {_first(error)}") from error
+
+    def _outcome(self, future: Future[T]) -> T:
+        try:
             return future.result(self.patience)
         except TimeoutError:
             if future.cancel():
                 raise OutOfResources("the index is busy") from None
             return future.result()  # it is being committed now: only its outcome is the truth
-        except peewee.DatabaseError as error:
-            raise OutOfResources(f"the index cannot be written: {error}") from error
 
     def version(self) -> tuple[int, int]:
         """A value that changes when any process has committed; costs one stat. A look now and then must back it up."""
@@ -183,6 +194,8 @@ class Database:
                     with self._sqlite.savepoint():
                         outcomes.append((future, fn(), None))
                 except Exception as failure:
+                    if not self._sqlite.connection().in_transaction:  # type: ignore[no-untyped-call]
+                        raise  # SQLite has undone the whole commit (disk full, I/O error), so nobody's is done
                     outcomes.append((future, None, failure))
         for future, result, error in outcomes:  # durable: now they may know
             if error is None:

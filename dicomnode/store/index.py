@@ -33,12 +33,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of an instance: its row, its study's row (None for an object of no study), its kind."""
+    """What became of an instance: its row, its study's row (None for an object of no study), its kind, its file."""
 
     instance: int
     study: int | None
     kind: Kind
-    current: bool
+    file: str
 
 
 class AnotherVersion(DicomnodeError):
@@ -75,20 +75,22 @@ def record(stored: Stored, instance: SopInstance, origin: Origin, issuer: str, k
     """Index one kept file. `issuer` is the site's own, for objects that name none.
 
     `kind` is what a comparison with the current version found; without it, a UID that is known with other bytes
-    raises AnotherVersion, and nothing was done.
+    raises AnotherVersion, and nothing was done. What another site sent of a study that is not its own counts for that
+    site alone: it is no version of what the study's own site sends.
     """
-    known = rows(
-        "SELECT i.id, i.sha256, i.version, i.file, i.current, s.study FROM instances i"
+    versions = rows(
+        "SELECT i.id, i.sha256, i.file, s.study, i.kind != 'foreign' OR i.site = ? FROM instances i"
         " LEFT JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version",
-        instance.sop_instance_uid,
+        *(origin.site, instance.sop_instance_uid),
     )
-    for row_id, sha256, _, _, current, study in known:
+    known = [row[:4] for row in versions if row[4]]
+    for row_id, sha256, file, study in known:
         if sha256 == stored.sha256:
             execute("UPDATE instances SET duplicates = duplicates + 1 WHERE id = ?", row_id)
-            return Recorded(row_id, study, Kind.DUPLICATE, bool(current))
+            return Recorded(row_id, study, Kind.DUPLICATE, file)
     if known and kind is None:
-        raise AnotherVersion(known[0][3])
-    return _add(stored, instance, origin, issuer, kind or Kind.NEW, version=len(known) + 1)
+        raise AnotherVersion(known[0][2])
+    return _add(stored, instance, origin, issuer, kind or Kind.NEW, version=len(versions) + 1)
 
 
 def _add(
@@ -100,15 +102,20 @@ def _add(
         series = _series(study, instance)
         if owner != origin.site:
             kind = Kind.FOREIGN
-    current = kind is Kind.NEW
     row = insert(
         _INSERT_INSTANCE,
         *(getattr(instance, column) for column in _IMAGE),
-        *(series, version, kind, current, instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
+        *(series, version, kind, kind is Kind.NEW),
+        *(instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
         *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
         json.dumps(instance.notes),
     )
-    return Recorded(row, study, kind, current)
+    return Recorded(row, study, kind, stored.file)
+
+
+def replace_file(instance: int, file: str) -> None:
+    """The file of an instance was lost, and another with the same dataset has arrived."""
+    execute("UPDATE instances SET file = ? WHERE id = ?", file, instance)
 
 
 def _study(instance: SopInstance, origin: Origin, issuer: str) -> tuple[int, str]:

@@ -86,6 +86,11 @@ _CLAIM = """UPDATE transfers SET state = 'active', claimed_by = ?, claimed_at = 
     RETURNING id, instance, attempts, queued_at"""
 
 
+def is_ready(partner: str, now: int) -> bool:
+    """Whether there is anything to claim: a look that takes no lock."""
+    return one(_READY, partner, now) is not None
+
+
 def claim(partner: str, most: int, worker: str, now: int) -> Batch | None:
     """Up to `most` due transfers of one referral of `partner` whose gate is open and which is complete."""
     ready = one(_READY, partner, now)
@@ -104,11 +109,6 @@ def claim(partner: str, most: int, worker: str, now: int) -> Batch | None:
     }
     transfers = tuple(Claimed(row[0], row[1], *found[row[1]], row[2], row[3], now) for row in taken)
     return Batch(referral, study, partner, transfers)
-
-
-def next_due(partner: str) -> int | None:
-    """When the earliest waiting transfer of `partner` is due; None where nothing waits."""
-    return one("SELECT min(due_at) FROM transfers WHERE partner = ? AND state = 'queued'", partner)[0]  # type: ignore[no-any-return]
 
 
 def finish(results: Sequence[Result]) -> None:

@@ -37,22 +37,27 @@ class Opening:
     generation: int
 
 
-def join(study: int, opening: Opening, now: int) -> tuple[int, bool]:
-    """The referral of this study to this partner, opened where there was none: (id, whether it is new).
+def find(study: int, partner: str) -> tuple[int, str] | None:
+    """(id, route) of the referral of a study to a partner, where there is one."""
+    return one("SELECT id, route FROM referrals WHERE study = ? AND partner = ?", study, partner)  # type: ignore[no-any-return]
 
-    A study in quarantine opens its referrals with the gate quarantined.
-    """
-    found = one("SELECT id FROM referrals WHERE study = ? AND partner = ?", study, opening.partner)
-    if found:
-        return int(found[0]), False
+
+def open_(study: int, opening: Opening, now: int) -> int:
+    """A new referral; its id. A study in quarantine opens its referrals with the gate quarantined."""
     (doubt,) = one("SELECT quarantine FROM studies WHERE id = ?", study)
-    row = insert(
+    return insert(
         "INSERT INTO referrals (study, partner, route, wait, progress, gate, reason, generation, opened_at,"
         " last_instance_at) VALUES (?, ?, ?, ?, 'receiving', ?, ?, ?, ?, ?)",
         *(study, opening.partner, opening.route, opening.wait),
         *(Gate.QUARANTINED if doubt else Gate.OPEN, doubt, opening.generation, now, now),
     )
-    return row, True
+
+
+def take_over(referral: int, opening: Opening, now: int) -> int:
+    """A route chooses a study that was only moved by hand so far, and owes what those moves did not bring; its id."""
+    execute("UPDATE referrals SET route = ?, wait = ? WHERE id = ?", opening.route, opening.wait, referral)
+    execute("UPDATE transfers SET state='queued', due_at=? WHERE referral=? AND state='dropped'", now, referral)
+    return referral
 
 
 def site(referral: int) -> str:
