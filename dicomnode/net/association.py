@@ -11,7 +11,7 @@ import logging
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom.acse import ACSE
+from pynetdicom.acse import ACSE, APPLICATION_CONTEXT_NAME
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
@@ -32,6 +32,7 @@ from dicomnode.store import audit
 
 log = logging.getLogger(__name__)
 
+STRANGE = Refusal(1, 1, 2, "unknown application context name")
 BUSY = Refusal(2, 3, 1, "shutting down")
 FULL = Refusal(2, 3, 2, "too many associations")
 CLOSED = Refusal(2, 3, 1, "the door could not decide")
@@ -109,6 +110,8 @@ class Door(ACSE):
 
     def _decide(self) -> list[Answer] | Refusal:
         assoc, config = self.assoc, self.assoc.node.config
+        if assoc.requestor.primitive.application_context_name != APPLICATION_CONTEXT_NAME:
+            return STRANGE
         if assoc._server.draining:
             return BUSY
         if assoc._server.is_full:

@@ -13,6 +13,9 @@ from dicomnode.operations.ports import Node
 from dicomnode.store import audit, recover
 from dicomnode.store.recover import Found
 
+_PATIENCE = 10.0
+"""Seconds that a start waits for the last workers of a node that was killed."""
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +37,7 @@ def bury(worker: str, node: Node) -> None:
 
 def recover_all(node: Node) -> Found:
     """Put a data folder in order that a kill or a power cut may have left anyhow; what was found."""
+    recover.wait_for_workers(node.archive, _PATIENCE)
     for worker in recover.dead_workers(node.archive):
         bury(worker, node)
     parts = recover.clear_parts(node.archive)

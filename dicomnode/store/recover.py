@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicomnode.errors import OutOfResources
 from dicomnode.store import queue, tables
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database, one, rows
@@ -34,8 +36,10 @@ class Alive:
     def __init__(self, run: Path, name: str) -> None:
         run.mkdir(parents=True, exist_ok=True)
         self._path = run / f"{name}.lock"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        new = run / f"{name}.new"
+        self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(self._path)  # locked before anybody can see it
 
     def leave(self) -> None:
         """End well: nothing is claimed any more, so there is nothing for others to bury."""
@@ -45,19 +49,39 @@ class Alive:
 
 def dead_workers(archive: Archive) -> Iterator[str]:
     """The workers whose locks nobody holds; each lock is gone when the next is asked for."""
-    for path in sorted((archive.root / "run").glob("*.lock")):
-        if path.stem in ("node", archive.worker):
-            continue
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            yield path.stem
-            path.unlink(missing_ok=True)
-        finally:
-            os.close(file)
+    for worker in _workers(archive):
+        if not _lives(archive, worker):
+            yield worker
+            (archive.root / "run" / f"{worker}.lock").unlink(missing_ok=True)
+
+
+def wait_for_workers(archive: Archive, seconds: float) -> None:
+    """Wait for the workers of the last run to be gone. Raises OutOfResources where one lives on."""
+    deadline = time.monotonic() + seconds
+    while alive := [worker for worker in _workers(archive) if _lives(archive, worker)]:
+        if time.monotonic() > deadline:
+            raise OutOfResources(f"worker {alive[0]} of the last run is still alive: end that process first")
+        time.sleep(0.05)
+
+
+def _workers(archive: Archive) -> list[str]:
+    names = sorted(path.stem for path in (archive.root / "run").glob("*.lock"))
+    return [name for name in names if name not in ("node", archive.worker)]
+
+
+def _lives(archive: Archive, worker: str) -> bool:
+    try:
+        file = os.open(archive.root / "run" / f"{worker}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(file)
 
 
 def bury(worker: str, archive: Archive, database: Database) -> tuple[int, int]:
