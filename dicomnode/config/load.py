@@ -9,18 +9,18 @@ read. The same text always gives equal configurations.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from dicomnode.config import units
+from dicomnode.config.contradictions import Draft, contradictions
+from dicomnode.config.document import LARGEST, TOO_LARGE, Data, Document
 from dicomnode.config.model import (
     DEFAULT_FLOWS,
-    Draft,
     Flow,
     Limits,
     Node,
@@ -29,19 +29,12 @@ from dicomnode.config.model import (
     Route,
     Site,
     Where,
-    contradictions,
 )
 from dicomnode.errors import ConfigurationError, Fault
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-LARGEST = 1 << 20
-"""Bytes of the largest file that is read."""
-_TOO_LARGE = "the file is larger than 1 MiB, and so no configuration"
-_DEEPEST = 8
-
-Data: TypeAlias = str | list["Data"] | dict[str, "Data"] | None
 _Part = TypeVar("_Part", bound=BaseModel)
 _Value = TypeVar("_Value")
 
@@ -78,7 +71,7 @@ def load(path: Path) -> NodeConfig:
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
         if len(raw) > LARGEST:
-            raise ConfigurationError((Fault("", 0, _TOO_LARGE),))
+            raise ConfigurationError((Fault("", 0, TOO_LARGE),))
         return parse(raw.decode("utf-8-sig"), path)
     except FileNotFoundError:
         advice = "name another with -c or DICOMNODE_CONFIG, or begin with a copy of config/dicomnode.yaml"
@@ -91,149 +84,30 @@ def load(path: Path) -> NodeConfig:
 
 def parse(text: str, path: Path) -> NodeConfig:
     """The configuration in a text; relative paths in it are relative to the folder of `path`. ConfigurationError."""
-    reader = _Reader(text)
-    config = _Loader(reader, path.parent).config()
+    document = Document(text)
+    config = _Loader(document, path.parent).config()
     if config is None:
-        raise ConfigurationError(tuple(sorted(reader.faults.values(), key=lambda fault: (fault.line, fault.path))))
+        raise ConfigurationError(tuple(sorted(document.faults.values(), key=lambda fault: (fault.line, fault.path))))
     return config
 
 
 def line_of(text: str, where: Where) -> int:
     """The line, from 1, of a key path such as `("routes", 0, "to")`; of its nearest parent that the text has."""
-    reader = _Reader(text)
-    reader.read()
-    return reader.line(where)
-
-
-class _Stop(Exception):
-    """The text is such that reading on would only find consequences: what is wrong, and its line (0: none)."""
-
-    def __init__(self, text: str, line: int) -> None:
-        super().__init__(text)
-        self.line = line
-
-
-class _Reader:
-    """Reads YAML events into texts, lists and maps, knows the line of each, and collects the faults of the file."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.events: Iterator[Any] = yaml.parse(text, Loader=yaml.SafeLoader)
-        self.lines: dict[Where, int] = {(): 1}
-        self.faults: dict[Where, Fault] = {}
-        self.unread: set[Where] = set()
-
-    def line(self, where: Where) -> int:
-        """The line of a place, or of its nearest parent in the file."""
-        while where not in self.lines:
-            where = where[:-1]
-        return self.lines[where]
-
-    def fault(self, where: Where, text: str, line: int | None = None) -> None:
-        """Notes what is wrong at a place, unless something is already, or it could not be read to begin with."""
-        if any(where[:depth] in self.unread for depth in range(len(where) + 1)):
-            return
-        while where not in self.lines and where and isinstance(where[-1], int):
-            where = where[:-1]  # a single text that counts as a list of one
-        found = Fault(".".join(map(str, where)), self.line(where) if line is None else line, text)
-        self.faults.setdefault(where, found)
-
-    def give_up(self, where: Where, text: str, line: int | None = None) -> None:
-        """Notes what is wrong with all of a place: whatever else is seen there is only a consequence."""
-        self.fault(where, text, line)
-        self.unread.add(where)
-
-    def read(self) -> Data:
-        """The whole text as plain data; None, and a fault, where it is not one YAML document."""
-        try:
-            if len(self.text.encode("utf-8", "surrogatepass")) > LARGEST:
-                raise _Stop(_TOO_LARGE, 0)
-            return self._document()
-        except _Stop as stop:
-            self.give_up((), str(stop), stop.line)
-        except yaml.MarkedYAMLError as error:
-            self.give_up(
-                (), units.syntax(error.problem or ""), error.problem_mark.line + 1 if error.problem_mark else 0
-            )
-        except yaml.reader.ReaderError as error:
-            line = self.text.count("\n", 0, error.position) + 1
-            self.give_up((), "there is a control character here, which a text file does not have", line)
-        except (ValueError, OverflowError):  # PyYAML lets these out, on "\UFFFFFFFF" and on %YAML with a long number
-            self.give_up((), "there is an escape in double quotes that names no character, or a '%YAML' line", 0)
-        return None
-
-    def _document(self) -> Data:
-        data: Data = None
-        begun = False
-        for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent) and begun:
-                raise _Stop("a second document begins here; a configuration is one", _line(event))
-            if isinstance(event, yaml.NodeEvent):
-                data, begun = self._value(event, ()), True
-        return data
-
-    def _value(self, event: Any, where: Where) -> Data:
-        self.lines.setdefault(where, _line(event))
-        if len(where) > _DEEPEST:
-            raise _Stop("maps and lists are nested deeper than any key needs", _line(event))
-        if isinstance(event, yaml.AliasEvent):
-            text = f"{units.quoted(f'*{event.anchor}')} is an alias, which is not used here: write the value out"
-            self.give_up(where, text, _line(event))
-            return None
-        if event.anchor or event.tag:
-            mark = f"&{event.anchor}" if event.anchor else event.tag
-            self.fault(where, f"{units.quoted(mark)}: anchors (&) and tags (!) are not used here", _line(event))
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._list(where)
-        return self._map(where) if isinstance(event, yaml.MappingStartEvent) else self._scalar(event, where)
-
-    def _list(self, where: Where) -> Data:
-        items: list[Data] = []
-        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            items.append(self._value(event, (*where, len(items))))
-        return items
-
-    def _map(self, where: Where) -> Data:
-        items: dict[str, Data] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            place = (*where, _key(event))
-            if place[-1] in items:
-                self.fault(place, f"is here a second time; first on line {self.lines[place]}", _line(event))
-            self.lines.setdefault(place, _line(event))
-            items.setdefault(str(place[-1]), self._value(next(self.events), place))
-        return items
-
-    def _scalar(self, event: Any, where: Where) -> Data:
-        if event.style is None and event.value in ("", "~", "null", "Null", "NULL"):
-            return None
-        if units.unprintable(event.value):
-            self.give_up(where, "contains a line break or control character", _line(event))
-            return None
-        return str(event.value)
-
-
-def _line(event: Any) -> int:
-    return int(event.start_mark.line) + 1
-
-
-def _key(event: Any) -> str:
-    if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
-        raise _Stop("a key is one word: no list, map, alias, anchor or tag", _line(event))
-    if not event.value or units.unprintable(event.value):
-        raise _Stop("a key is empty, or contains a line break or control character", _line(event))
-    return str(event.value)
+    document = Document(text)
+    document.read()
+    return document.line(where)
 
 
 class _Loader:
     """Plain data → models: each part by itself, so that a fault in one hides none in another; then all together."""
 
-    def __init__(self, reader: _Reader, folder: Path) -> None:
-        self.reader = reader
+    def __init__(self, document: Document, folder: Path) -> None:
+        self.document = document
         self.folder = folder
-        self.top = self._known(reader.read(), (), _TOP)
+        self.top = self._known(document.read(), (), _TOP)
 
     def config(self) -> NodeConfig | None:
-        """The configuration; None where the reader has faults."""
+        """The configuration; None where the document has faults."""
         sites, partners = self._section("sites"), self._section("partners")
         draft = Draft(
             node=self._part(Node, self.top.get("node"), ("node",)),
@@ -245,23 +119,23 @@ class _Loader:
             partner_names=frozenset(partners),
         )
         self._compare(draft)
-        if self.reader.faults or draft.node is None or draft.flows is None:
+        if self.document.faults or draft.node is None or draft.flows is None:
             return None
         return _whole(draft.node, draft.flows, draft)
 
     def _compare(self, draft: Draft) -> None:
         """Notes in what the parts disagree, where both lists of names could be read."""
-        if not {("sites",), ("partners",)} & self.reader.unread:
+        if not {("sites",), ("partners",)} & self.document.unread:
             for found in contradictions(draft):
-                other = f" (line {self.reader.line(found.other)})" if found.other else ""
-                self.reader.fault(found.where, found.text + other)
+                other = f" (line {self.document.line(found.other)})" if found.other else ""
+                self.document.fault(found.where, found.text + other)
 
     def _section(self, name: str) -> dict[str, Data]:
         data = self.top.get(name)
         if isinstance(data, dict):
             return data
         if data is not None:
-            self.reader.give_up((name,), "is a map: each entry has a name, a ':' and its keys")
+            self.document.give_up((name,), "is a map: each entry has a name, a ':' and its keys")
         return {}
 
     def _named(self, model: type[_Part], section: dict[str, Data], name: str, key: str) -> dict[str, _Part]:
@@ -271,7 +145,7 @@ class _Loader:
     def _routes(self) -> dict[int, Route]:
         data = self.top.get("routes")
         if data is not None and not isinstance(data, list):
-            self.reader.give_up(("routes",), "is a list: each route begins with '- name:'")
+            self.document.give_up(("routes",), "is a list: each route begins with '- name:'")
         items = data if isinstance(data, list) else []
         parts = {position: self._part(Route, item, ("routes", position)) for position, item in enumerate(items)}
         return {position: part for position, part in parts.items() if part is not None}
@@ -288,7 +162,7 @@ class _Loader:
     def _part(self, model: type[_Part], data: Data, where: Where, **given: str) -> _Part | None:
         shape: dict[str, Any] = self._known(data, where, _KEYS[model])
         for key in [key for key, value in shape.items() if value is None or (key == "address" and not value)]:
-            self.reader.fault((*where, key), "has no value; give it one, or remove the line")
+            self.document.fault((*where, key), "has no value; give it one, or remove the line")
             del shape[key]
         for key in shape.keys() & _REFERENCES.keys():
             self._refer(shape[key], (*where, key), _REFERENCES[key])
@@ -301,24 +175,24 @@ class _Loader:
     def _known(self, data: Data, where: Where, keys: _Keys) -> dict[str, Data]:
         """The entries of a map whose keys exist; the others are faults."""
         if data is not None and not isinstance(data, dict):
-            self.reader.give_up(where, f"is a map of keys and values: {', '.join(keys.now)}")
+            self.document.give_up(where, f"is a map of keys and values: {', '.join(keys.now)}")
         entries = data if isinstance(data, dict) else {}
         for key in entries.keys() - set(keys.now):
             text = f"unknown key {units.quoted(key)}{units.suggestion(key, keys.now)}"
             later = f"{units.quoted(key)} is not available in this version"
-            self.reader.fault((*where, key), later if key in keys.later else text)
+            self.document.fault((*where, key), later if key in keys.later else text)
         return {key: value for key, value in entries.items() if key in keys.now}
 
     def _refer(self, value: Data, where: Where, sections: tuple[str, ...]) -> None:
         """Notes the names that are in none of these sections, whatever else is wrong with the part that has them."""
         known = {name for section in sections for name in self._section(section)}
-        if any((section,) in self.reader.unread for section in sections):
+        if any((section,) in self.document.unread for section in sections):
             return
         for position, name in enumerate(value if isinstance(value, list) else [value]):
             if isinstance(name, str) and name not in known:
                 what = " or ".join(section.removesuffix("s") for section in sections)
                 text = f"unknown {what} {units.quoted(name)}{units.suggestion(name, known)}"
-                self.reader.fault((*where, position), text)
+                self.document.fault((*where, position), text)
 
     def _settle(self, shape: dict[str, Any]) -> None:
         """Turns what the file says of the node into what the model holds."""
@@ -333,7 +207,7 @@ class _Loader:
         try:
             return reading(value)
         except ValueError as error:
-            self.reader.fault(where, str(error))
+            self.document.fault(where, str(error))
             return None
 
     def _make(self, model: type[_Part], shape: object, where: Where) -> _Part | None:
@@ -341,7 +215,7 @@ class _Loader:
             return model.model_validate(shape)
         except ValidationError as error:
             for found in error.errors(include_url=False):
-                self.reader.fault((*where, *_place(model, found["loc"])), _sentence(found))
+                self.document.fault((*where, *_place(model, found["loc"])), _sentence(found))
             return None
 
 

@@ -1,18 +1,13 @@
 """The configuration as the node holds it: frozen, complete, and handed by pickle to every process.
 
 Every key's default is written here and nowhere else. A model refuses a value that has no meaning; whether the parts of
-one configuration agree with each other is `contradictions`, which sees what one person can mean by all of it together.
-Whether data could flow back is not decided here but in rules/oneway. Durations are seconds, sizes bytes.
+one configuration agree with each other is seen by contradictions.py. Durations are seconds, sizes bytes.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network, IPv6Network
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -184,122 +179,3 @@ class NodeConfig(_Frozen):
     def sector_of(self, partner: Partner) -> Sector:
         """The sector of the partner's site."""
         return self.site_of(partner).sector
-
-
-# -- do the parts agree? ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """As much of one file as could be read. The names are those of all its parts, readable or not."""
-
-    node: Node | None
-    flows: tuple[Flow, ...] | None
-    sites: dict[str, Site]
-    partners: dict[str, Partner]
-    routes: dict[int, Route]
-    site_names: frozenset[str]
-    partner_names: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """Two parts that cannot both be meant: where to look, why, and where the other part is if it has a line."""
-
-    where: Where
-    text: str
-    other: Where | None = None
-
-
-def contradictions(draft: Draft) -> Iterator[Contradiction]:
-    """Everything in which the parts disagree; what could not be read is not held against the rest."""
-    for name in sorted(draft.site_names & draft.partner_names):
-        text = "is the name of a site too: a route could not tell them apart"
-        yield Contradiction(("partners", name), text, ("sites", name))
-    if draft.node and draft.node.limits.retry_first > draft.node.limits.retry_most:
-        yield Contradiction(("node", "limits", "retry_first"), "is more than retry_most")
-    for partner in draft.partners.values():
-        yield from _of_partner(partner, draft)
-    yield from _same_callers(draft.partners.values())
-    for position, route in draft.routes.items():
-        yield from _of_route(("routes", position), route, draft)
-    yield from _same_names(draft.routes)
-
-
-def _of_partner(partner: Partner, draft: Draft) -> Iterator[Contradiction]:
-    where, site, node = ("partners", partner.name), draft.sites.get(partner.site), draft.node
-    if partner.port is not None and partner.host is None:
-        yield Contradiction((*where, "port"), "is of no use without host")
-    if "store" in partner.may and site and site.sector == "public" and not _may_leave_public(draft.flows):
-        yield Contradiction((*where, "may"), "store: nothing may flow from public, and its site is public")
-    if partner.may and not partner.address and node and not units.is_loopback(node.bind_host):
-        yield Contradiction(where, "could be anybody: node.bind is public, so say from which address it calls")
-    if node and _is_ourselves(partner, node):
-        yield Contradiction(where, f"{partner.display} is this node itself: what it is sent would come back for ever")
-
-
-def _may_leave_public(flows: tuple[Flow, ...] | None) -> bool:
-    return flows is None or any(flow.source == "public" for flow in flows)
-
-
-def _is_ourselves(partner: Partner, node: Node) -> bool:
-    if partner.host is None or partner.ae_title not in node.titles or partner.port != node.bind_port:
-        return False
-    local = units.is_loopback(partner.host) and (
-        units.is_loopback(node.bind_host) or units.is_every_interface(node.bind_host)
-    )
-    return local or partner.host.lower() == node.bind_host.lower()
-
-
-def _same_callers(partners: Iterable[Partner]) -> Iterator[Contradiction]:
-    """Two that may call under one AE title from one address: each call must select one partner."""
-    seen: defaultdict[str, list[Partner]] = defaultdict(list)
-    for partner in partners:
-        if not partner.may:
-            continue
-        twin = next((other for other in seen[partner.ae_title] if _overlap(partner, other)), None)
-        if twin:
-            text = f"cannot be told from {twin.name}: both call as {partner.ae_title}, from addresses that overlap"
-            yield Contradiction(("partners", partner.name), text, ("partners", twin.name))
-        seen[partner.ae_title].append(partner)
-
-
-def _overlap(one: Partner, two: Partner) -> bool:
-    if not one.address or not two.address:
-        return True
-    return any(a.version == b.version and a.overlaps(b) for a in one.address for b in two.address)
-
-
-def _of_route(where: Where, route: Route, draft: Draft) -> Iterator[Contradiction]:
-    private = any(site.sector == "private" for site in draft.sites.values())
-    if not route.sources and not private and len(draft.sites) == len(draft.site_names):
-        yield Contradiction((*where, "from"), "is missing, and there is no private site, which would be the default")
-    for position, name in enumerate(route.to):
-        partner = draft.partners.get(name)
-        if partner and not partner.is_destination:
-            text = f"{name} has no host and port: nothing can be sent to it"
-            yield Contradiction((*where, "to", position), text, ("partners", name))
-    yield from _never_matching(where, route, draft)
-
-
-def _never_matching(where: Where, route: Route, draft: Draft) -> Iterator[Contradiction]:
-    """Titles without wildcards that we do not answer to, or that nobody has: such a route silently sends nothing."""
-    callers = frozenset(partner.ae_title for partner in draft.partners.values())
-    titles = {
-        "called": draft.node.titles if draft.node else None,
-        "calling": callers if len(draft.partners) == len(draft.partner_names) else None,
-    }
-    for (key, conditions), (attribute, known) in product((("when", route.when), ("only", route.only)), titles.items()):
-        for pattern in conditions.get(attribute, ()):
-            if known is not None and pattern not in known and not {"*", "?"} & set(pattern):
-                whose = "this node has no AE title" if attribute == "called" else "no partner has the AE title"
-                text = f"{whose} {units.quoted(pattern)}{units.suggestion(pattern, known)}"
-                yield Contradiction((*where, key, attribute), text)
-
-
-def _same_names(routes: dict[int, Route]) -> Iterator[Contradiction]:
-    first: dict[str, int] = {}
-    for position, route in routes.items():
-        if first.setdefault(route.name, position) != position:
-            text = f"{units.quoted(route.name)} is the name of another route"
-            yield Contradiction(("routes", position, "name"), text, ("routes", first[route.name]))
