@@ -13,7 +13,6 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom.acse import ACSE, APPLICATION_CONTEXT_NAME
 from pynetdicom.association import MODE_ACCEPTOR, Association
-from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
@@ -23,6 +22,7 @@ from dicomnode.dicom.classes import is_valid_uid
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError, MalformedUID
 from dicomnode.net import handlers
+from dicomnode.net.commands import StoreRequest
 from dicomnode.net.inbox import Inbox, Incoming
 from dicomnode.operations.ports import Node
 from dicomnode.rules import admission, contexts
@@ -65,11 +65,11 @@ class Reception(Association):
             self.dimse.discard()
             self._server.left(self)
 
-    def _open_part(self, request: C_STORE, context_id: int) -> Incoming:
+    def _open_part(self, request: StoreRequest, context_id: int) -> Incoming:
         """Where the dataset of a C-STORE-RQ goes. Runs in the thread that reads the network."""
         context = self._accepted_cx[context_id]
         partner, caller = self.partner, self.caller
-        sop_class, sop_instance = str(request.AffectedSOPClassUID or ""), str(request.AffectedSOPInstanceUID or "")
+        sop_class, sop_instance = request.sop_class_uid, request.sop_instance_uid
         assert partner is not None  # nothing is received before somebody was admitted
         try:
             if not is_valid_uid(sop_class) or not is_valid_uid(sop_instance):

@@ -1,10 +1,14 @@
-"""Command sets as bytes: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3); what the sender says and hears."""
+"""Command sets as bytes, by hand: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3).
+
+What the hot path says and hears: C-STORE on both sides, and C-ECHO as its requestor. The rest is pynetdicom's.
+"""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
+from dicomnode.dicom.classes import is_valid_uid
 from dicomnode.errors import AssociationLost
 
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
@@ -20,6 +24,16 @@ class Response:
     responds_to: int
     sop_instance_uid: str
     status: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A C-STORE-RQ as it was received: its UIDs are whatever the peer wrote, '' where they are missing."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    has_dataset: bool
 
 
 def _uid(value: str) -> bytes:
@@ -69,16 +83,55 @@ def store_request(
     return _command(elements)
 
 
-def response(data: bytes) -> Response:
-    """Read a response's command set. AssociationLost: it cannot be read, so the outcome is unknown."""
+def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:
+    """C-STORE-RSP (PS3.7 9.3.1.2). `comment`: at most 64 ASCII characters; UIDs that are none are not echoed."""
+    elements = [(0x0100, _us(C_STORE_RSP)), (0x0120, _us(request.message_id)), (0x0800, _us(_NO_DATASET))]
+    elements.append((0x0900, _us(status)))
+    if comment:
+        elements.append((0x0902, _ae(comment)))
+    for element, uid in ((0x0002, request.sop_class_uid), (0x1000, request.sop_instance_uid)):
+        if is_valid_uid(uid):
+            elements.append((element, _uid(uid)))
+    return _command(sorted(elements))
+
+
+def _elements(data: bytes) -> dict[int, bytes]:
+    """Element number → value of a command set; what is not of group 0000 is left out. ValueError: it is cut short."""
     values: dict[int, bytes] = {}
     offset = 0
-    while offset + 8 <= len(data):
-        _, element, length = _ELEMENT.unpack_from(data, offset)
-        values[element] = data[offset + 8 : offset + 8 + length]
+    while offset < len(data):
+        if offset + 8 > len(data):
+            raise ValueError("a command set that is cut short")
+        group, element, length = _ELEMENT.unpack_from(data, offset)
         offset += 8 + length
+        if offset > len(data):
+            raise ValueError("a command set that is cut short")
+        if group == 0:
+            values[element] = data[offset - length : offset]
+    return values
+
+
+def store_request_in(data: bytes) -> StoreRequest | None:
+    """The C-STORE-RQ in a command set; None where it is another command. ValueError: it cannot be read."""
+    values = _elements(data)
+    if values.get(0x0100) != _us(C_STORE_RQ):
+        return None
+    if len(values.get(0x0110, b"")) != 2:
+        raise ValueError("a C-STORE-RQ without Message ID")
+    (message_id,) = struct.unpack("<H", values[0x0110])
+    has_dataset = values.get(0x0800) != _us(_NO_DATASET)
+    return StoreRequest(message_id, _text(values.get(0x0002, b"")), _text(values.get(0x1000, b"")), has_dataset)
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("ascii", "replace")
+
+
+def response(data: bytes) -> Response:
+    """Read a response's command set. AssociationLost: it cannot be read, so the outcome is unknown."""
     try:
+        values = _elements(data)
         field, responds_to, status = (struct.unpack("<H", values[e])[0] for e in (0x0100, 0x0120, 0x0900))
-    except (KeyError, struct.error) as error:
+    except (KeyError, ValueError, struct.error) as error:
         raise AssociationLost("the partner answered with a response that cannot be read") from error
-    return Response(field, responds_to, values.get(0x1000, b"").rstrip(b"\0 ").decode("ascii", "replace"), status)
+    return Response(field, responds_to, _text(values.get(0x1000, b"")), status)

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import VerificationServiceClass
 
 from dicomnode.errors import ClassNotSupported, DicomnodeError
-from dicomnode.net import find_scp, retrieve_scp
+from dicomnode.net import commands, find_scp, retrieve_scp
 from dicomnode.net.inbox import Incoming
 from dicomnode.operations.ports import Node
 from dicomnode.operations.receive import receive
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _UNRECOGNISED_OPERATION = 0x0211
 _CLASS_NOT_SUPPORTED = 0x0122
+_COMMAND, _LAST = 1, 2
 
 
 def check_storage(abstract_syntax: str, node: Node) -> None:
@@ -64,17 +66,27 @@ def store(assoc: Reception, incoming: Incoming, context: PresentationContext) ->
         if incoming.error or not incoming.part or not incoming.origin:
             raise incoming.error or DicomnodeError("no dataset was received")
         request = incoming.request
-        command = Command(
-            str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), str(context.abstract_syntax)
-        )
+        command = Command(request.sop_class_uid, request.sop_instance_uid, str(context.abstract_syntax))
         receive(incoming.part, command, incoming.origin, assoc.node)
     if problem:
         status, comment = problem[0]
         log.warning(
             "refused sop=%s from=%s status=%04XH: %s",
-            *(_printable(incoming.request.AffectedSOPInstanceUID), assoc.requestor.ae_title, status, comment),
+            *(_printable(incoming.request.sop_instance_uid), assoc.requestor.ae_title, status, comment),
         )
-    respond(assoc, incoming.request, context, status, comment)
+    _send(assoc, commands.store_response(incoming.request, status, shortened(comment)), context)
+
+
+def _send(assoc: Reception, command: bytes, context: PresentationContext) -> None:
+    """Send a command set that has no dataset, in PDVs no longer than the peer takes (0: any length)."""
+    step = (assoc.requestor.maximum_length or len(command) + 6) - 6
+    for start in range(0, len(command), step):
+        control = _COMMAND | (_LAST if start + step >= len(command) else 0)
+        primitive = P_DATA()
+        primitive.presentation_data_value_list = [
+            [context.context_id, bytes((control,)) + command[start : start + step]]
+        ]
+        assoc.dul.send_pdu(primitive)
 
 
 @contextmanager
@@ -96,8 +108,6 @@ def respond(assoc: Reception, request: Any, context: PresentationContext, status
     response.MessageID = request.MessageID
     response.MessageIDBeingRespondedTo = request.MessageID
     response.AffectedSOPClassUID = getattr(request, "AffectedSOPClassUID", None)
-    if isinstance(request, C_STORE):
-        response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
     response.Status = status
     if comment and hasattr(response, "ErrorComment"):
         response.ErrorComment = shortened(comment)

@@ -15,13 +15,15 @@ from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import _MESSAGE_TYPES, DIMSEMessage
-from pynetdicom.dimse_primitives import C_CANCEL, C_STORE
+from pynetdicom.dimse_primitives import C_CANCEL
 from pynetdicom.dsutils import decode
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicomnode.dicom import identifier
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
+from dicomnode.net import commands
+from dicomnode.net.commands import StoreRequest
 from dicomnode.store.archive import Part
 
 log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ _CANCELS = 10
 class Incoming:
     """A C-STORE-RQ and where its dataset went: a part file and its origin, or the reason why there is none."""
 
-    request: C_STORE
+    request: StoreRequest
     origin: Origin | None = None
     part: Part | None = None
     error: DicomnodeError | None = None
@@ -48,7 +50,7 @@ class Incoming:
             self.part.write(fragment)
 
 
-Opener = Callable[[C_STORE, int], Incoming]
+Opener = Callable[[StoreRequest, int], Incoming]
 """Opens the part for a C-STORE-RQ on a presentation context id."""
 
 
@@ -112,13 +114,17 @@ class Inbox(DIMSEServiceProvider):
             raise _Broken("a command in the middle of a message")
         self._context = context
         command, self._command = bytes(self._command), bytearray()
-        message, has_dataset = self._decode(command)
-        _drop_impossible_uids(message)
-        request = self._primitive(message)
-        if isinstance(request, C_STORE) and request.MessageIDBeingRespondedTo is None:
+        try:
+            request = commands.store_request_in(command)
+        except ValueError as error:
+            raise _Broken(str(error)) from error
+        if request:
             self._incoming = self._open(request, context)
+            has_dataset = request.has_dataset
         else:
-            self._message = message
+            self._message, has_dataset = self._decode(command)
+            _drop_impossible_values(self._message)
+            self._primitive(self._message)
         if not has_dataset:
             self._finish()
 
@@ -155,8 +161,14 @@ class Inbox(DIMSEServiceProvider):
             self.msg_queue.put((self._context, request))
 
 
-def _drop_impossible_uids(message: DIMSEMessage) -> None:
-    """A UID over 64 characters is one that pynetdicom cannot hold. Without it the request can be answered (0117H)."""
+def _drop_impossible_values(message: DIMSEMessage) -> None:
+    """What pynetdicom cannot hold: UIDs over 64 characters, a Move Destination that is no AE title.
+
+    Without them a request can be answered (0117H, A801H); with them it would be the end of the association.
+    """
+    command = message.command_set
     for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
-        if len(str(message.command_set.get(keyword, ""))) > 64:
-            delattr(message.command_set, keyword)
+        if len(str(command.get(keyword, ""))) > 64:
+            delattr(command, keyword)
+    if "MoveDestination" in command and not 1 <= len(str(command.MoveDestination or "").strip()) <= 16:
+        del command.MoveDestination
