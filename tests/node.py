@@ -133,12 +133,22 @@ def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 class Node:
     """One node in `folder`: its YAML, its log, and `data` where the configuration says so. Starts with `start()`."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any] | None = None, *, env: Mapping[str, str] | None = None):
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        module: str = "dicomnode",
+    ):
+        """`module`: what is run in place of the package, for a node that was made worse on purpose."""
+        self.folder, self.module = folder, module
         self.file, self.log = folder / "dicomnode.yaml", folder / "node.log"
         self.env = {**os.environ, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **(env or {})}
         self.env.pop("DICOMNODE_CONFIG", None)
         self.process: subprocess.Popen[bytes] | None = None
+        self.killed_at = 0.0
+        """The moment of the last `kill` or `kill_all`, in monotonic seconds."""
         folder.mkdir(parents=True, exist_ok=True)
         self.configure(config or default_config())
 
@@ -175,7 +185,7 @@ class Node:
         return self
 
     def _command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "dicomnode", "-c", str(self.file), *arguments]
+        return [sys.executable, "-m", self.module, "-c", str(self.file), *arguments]
 
     def _answers(self) -> bool:
         if self.process and self.process.poll() is not None:
@@ -210,6 +220,7 @@ class Node:
         if self.process is None:
             return
         family = _Family(self._family())
+        self.killed_at = time.monotonic()
         self.process.kill()
         family.kill()
         self.process.wait(10)
@@ -222,6 +233,7 @@ class Node:
         pids = self.pids().get(role, [])
         assert pids, f"no {role} is running: {self.pids()}{tail(self.log)}"
         family = _Family(pids)
+        self.killed_at = time.monotonic()
         family.kill()
         family.wait_gone(10)
         family.close()

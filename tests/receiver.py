@@ -59,6 +59,7 @@ class Received:
     """The associations of a receiver are numbered from 1 in the order of their arrival."""
     move_originator: str | None
     move_message_id: int | None
+    priority: int
     status: int | None
     content: bytes | Path
 
@@ -264,6 +265,7 @@ class Receiver:
             association=peer.number,
             move_originator=None if originator is None else str(originator),
             move_message_id=None if message_id is None else int(message_id),
+            priority=int(message.command.get("Priority", 0)),
             status=status,
             content=self._keep(dataset, digest),
         )

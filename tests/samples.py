@@ -6,12 +6,13 @@ another), and made by splicing bytes into a template, so that five hundred insta
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import struct
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -122,6 +123,12 @@ def read_sample(path: Path) -> Sample:
     return Sample(path, *uids, transfer_syntax=syntax, dataset=raw[start:])
 
 
+def dataset_of(file: Path | bytes) -> bytes:
+    """The bytes of a Part 10 file that follow its file meta."""
+    raw = file if isinstance(file, bytes) else file.read_bytes()
+    return raw[_meta(raw)[1] :]
+
+
 def _meta(raw: bytes) -> tuple[str, int]:
     """The transfer syntax, and where the dataset begins; by walking, since a group length may be wrong or missing."""
     at, syntax = 132, ""
@@ -163,7 +170,7 @@ def make_instance(*, size: str = "small", seed: object = 0, **attributes: Any) -
 
     `attributes` are DICOM keywords; None removes one. UIDs that are not given come from `seed`.
     """
-    dataset = _template(size).copy()
+    dataset = copy.deepcopy(_template(size))  # a copy that shares its elements would change the template
     for keyword, level in (("StudyInstanceUID", 1), ("SeriesInstanceUID", 2), ("SOPInstanceUID", 3)):
         setattr(dataset, keyword, uid("instance", seed, level))
     for keyword, value in attributes.items():
@@ -228,6 +235,13 @@ def with_uid(dataset: bytes, sop_instance: str, *, study: str | None = None, ser
     if study:
         dataset = _splice(dataset, 0x0020, 0x000D, study)
     return _splice(dataset, 0x0020, 0x000E, series) if series else dataset
+
+
+def apart(sample: Sample) -> Sample:
+    """A real sample in Explicit VR Little Endian under UIDs of its own: some of them share theirs."""
+    study, series, instance = (uid("apart", sample.path and sample.path.name, level) for level in (1, 2, 3))
+    dataset = with_uid(sample.dataset, instance, study=study, series=series)
+    return replace(sample, sop_instance=instance, study=study, series=series, dataset=dataset)
 
 
 def part10(sample: Sample) -> bytes:

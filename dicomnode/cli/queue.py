@@ -45,14 +45,14 @@ def _shape(each: store.Shape) -> output.Row:
 
 @queue.command("list")
 @click.option("--partner", default="", help="Only those to this partner.")
-@click.option("--state", default="", type=click.Choice(["", *store.State]), help="Only those in this state.")
+@click.option("--state", type=click.Choice([state.value for state in store.State]), help="Only those in this state.")
 @click.option("--limit", default=100, show_default=True, help="The first N.")
 @output.as_json
 @pass_place
-def list_(place: Place, partner: str, state: str, limit: int, as_json: bool) -> None:
+def list_(place: Place, partner: str, state: str | None, limit: int, as_json: bool) -> None:
     """Transfers, in the order they were queued."""
     with place.node() as node, node.database.read():
-        rows = [_row(each) for each in store.listed(limit, partner=partner, state=state)]
+        rows = [_row(each) for each in store.listed(limit, partner=partner, state=state or "")]
     columns = ["transfer", "partner", "state", "attempts", "due_at", "last_status", "reason", "sop_instance_uid"]
     output.show(rows, as_json=as_json, columns=columns, empty="Nothing is queued.")
 

@@ -53,14 +53,16 @@ class Acceptor:
         self._thread.start()
 
     def drain(self, seconds: float) -> int:
-        """Accept nothing more, wait for what is open, abort the rest; how many were aborted."""
-        self._server.draining = True
+        """Accept nothing more, wait for what is open, abort the rest; how many were aborted.
+
+        A connection that was accepted is served: its caller cannot know that another process would have been better.
+        """
         self._server._BaseServer__shutdown_request = True  # serve_forever ends at its next look
         self._thread.join()
         self._server.socket.close()
         deadline = time.monotonic() + seconds
         with self._server.changed:
-            self._server.changed.wait_for(lambda: not self._server.open, timeout=max(0.0, deadline - time.monotonic()))
+            self._server.changed.wait_for(lambda: self._server.is_idle, timeout=max(0.0, deadline - time.monotonic()))
             left = list(self._server.open)
         for assoc in left:
             assoc.abort(block=False)
@@ -77,8 +79,8 @@ class _Server(ThreadedAssociationServer):
     def __init__(self, ae: AE, listener: socket.socket, node: Node) -> None:
         self._listener = listener
         self.node = node
-        self.draining = False
         self.open: set[Reception] = set()
+        self._beginning = 0
         self.changed = threading.Condition()
         limits = node.config.node
         self._most = math.ceil(limits.limits.associations / limits.acceptors)
@@ -96,6 +98,26 @@ class _Server(ThreadedAssociationServer):
 
     def service_actions(self) -> None:
         """Nothing to do between connections."""
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin to serve a connection, in a thread of its own; it counts from here on."""
+        with self.changed:
+            self._beginning += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Make the association of a connection, and start it."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self.changed:
+                self._beginning -= 1
+                self.changed.notify_all()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no association is open, nor about to be."""
+        return not self.open and not self._beginning
 
     @property
     def is_full(self) -> bool:

@@ -33,7 +33,6 @@ from dicomnode.store import audit
 log = logging.getLogger(__name__)
 
 STRANGE = Refusal(1, 1, 2, "unknown application context name")
-BUSY = Refusal(2, 3, 1, "shutting down")
 FULL = Refusal(2, 3, 2, "too many associations")
 CLOSED = Refusal(2, 3, 1, "the door could not decide")
 
@@ -112,8 +111,6 @@ class Door(ACSE):
         assoc, config = self.assoc, self.assoc.node.config
         if assoc.requestor.primitive.application_context_name != APPLICATION_CONTEXT_NAME:
             return STRANGE
-        if assoc._server.draining:
-            return BUSY
         if assoc._server.is_full:
             return FULL
         admitted = admission.admit(config, assoc.caller)

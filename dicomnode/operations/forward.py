@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable, Sequence
 
 from dicomnode.config.model import Partner
-from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, PartnerError
+from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, OutOfResources, PartnerError
+from dicomnode.operations import refer
 from dicomnode.operations.ports import Link, Node, Outgoing, Peer
-from dicomnode.operations.refer import record
 from dicomnode.rules import contexts, oneway, outcome
 from dicomnode.rules.outcome import Delivered, Later, Never, Outcome, Scope
 from dicomnode.store import audit, queue, referrals
@@ -24,7 +25,9 @@ log = logging.getLogger(__name__)
 
 _BATCH = 200
 _COMMIT = 20
-"""Results that are written in one commit: as many may be sent twice after a kill."""
+"""Results that are written in one commit: as many may be sent twice after a kill, or go after a gate has closed."""
+_AGAIN = 1.0
+"""Seconds between attempts to write the end of a batch into an index that cannot be written."""
 _SHORT = 3
 """Studies in a row that a partner answers A7xxH before its lane pauses."""
 
@@ -53,7 +56,7 @@ class Sending:
         self.partner, self.batch, self.peer, self.node, self.stopped = partner, batch, peer, node, stopped
         self.waiting = list(batch.transfers)
         self.results: list[Result] = []
-        self.answered = self.took = self.short = False
+        self.answered = self.took = self.short = self.shut = False
 
     def __repr__(self) -> str:
         return f"Sending({self.partner.display}, {len(self.waiting)} waiting, {len(self.results)} to write)"
@@ -65,7 +68,7 @@ class Sending:
             self._check_direction()
             for pairs in contexts.groups((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers):
                 failure = self._associate(pairs)
-                if failure or self.stopped():
+                if failure or self._ends():
                     break
         finally:
             self._close(failure)
@@ -88,13 +91,17 @@ class Sending:
         try:
             with self.peer.associate(self.partner, pairs) as link:
                 for claimed in members:
-                    if self.stopped():
+                    if self._ends():
                         return None
                     self._send(claimed, link)
         except PartnerError as error:
             result = outcome.of_error(error)
             return result if isinstance(result, Later) else Later(Scope.PARTNER, str(error))
         return None
+
+    def _ends(self) -> bool:
+        """Whether no further instance may be begun: a stop, or a gate that was closed meanwhile."""
+        return self.shut or self.stopped()
 
     def _send(self, claimed: Claimed, link: Link) -> None:
         path = self.node.archive.path(claimed.file)
@@ -138,9 +145,15 @@ class Sending:
         return outcome.next_attempt_at(at, since, limits.retry_first, limits.retry_most, random.random())
 
     def _write(self) -> None:
-        results, self.results = self.results, []
-        if results:
-            self.node.database.write(lambda: queue.finish(results))
+        """Write down the results so far, which are ours until that is done; see whether the gate is open still."""
+        results = list(self.results)
+
+        def written() -> bool:
+            queue.finish(results)
+            return referrals.is_open(self.batch.referral)
+
+        self.shut = not self.node.database.write(written)
+        del self.results[: len(results)]
 
     def _close(self, failure: Later | None) -> None:
         """One commit for the end of the batch: results, unused claims, the lane, the referral."""
@@ -151,10 +164,16 @@ class Sending:
             queue.finish(results)
             queue.give_back(unused)
             self._lane(failure, at)
-            if referrals.settle(self.batch.referral, at):
-                record(self.batch.referral, "referral sent", "every instance was delivered", at, self.node)
+            refer.settle(self.batch.referral, at, self.node)
 
-        self.node.database.write(closed)
+        while True:
+            try:
+                return self.node.database.write(closed)
+            except OutOfResources as error:  # a claim that nobody gives back would stay active as long as we live
+                if self.stopped():
+                    raise
+                log.error("the end of a batch cannot be written yet: %s", error)
+                time.sleep(_AGAIN)
 
     def _lane(self, failure: Later | None, at: int) -> None:
         """Pause the lane of a partner that failed and took nothing, or let it run again."""

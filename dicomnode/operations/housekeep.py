@@ -10,7 +10,7 @@ import logging
 
 from dicomnode.operations import receive, refer
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, recover
+from dicomnode.store import audit, recover, referrals
 from dicomnode.store.recover import Found
 
 _PATIENCE = 10.0
@@ -24,23 +24,26 @@ def tidy(node: Node) -> None:
     completed = refer.complete(node)
     if completed:
         log.info("complete referrals=%d", completed)
-    for worker in recover.dead_workers(node.archive):
-        bury(worker, node)
+    _bury_all(node)
 
 
-def bury(worker: str, node: Node) -> None:
-    """Return a dead worker's claims to the queue, and remove what it had not finished receiving."""
+def _bury_all(node: Node) -> int:
+    parts = sum(bury(worker, node) for worker in recover.dead_workers(node.archive))
+    return parts + sum(bury(worker, node) for worker in recover.forgotten(node.archive, node.database))
+
+
+def bury(worker: str, node: Node) -> int:
+    """Return a dead worker's claims to the queue, and remove what it had not finished receiving: how many parts."""
     claims, parts = recover.bury(worker, node.archive, node.database)
     if claims or parts:
         log.warning("worker=%s is dead: claims=%d returned parts=%d removed", worker, claims, parts)
+    return parts
 
 
 def recover_all(node: Node) -> Found:
     """Put a data folder in order that a kill or a power cut may have left anyhow; what was found."""
     recover.wait_for_workers(node.archive, _PATIENCE)
-    for worker in recover.dead_workers(node.archive):
-        bury(worker, node)
-    parts = recover.clear_parts(node.archive)
+    parts = _bury_all(node) + recover.clear_parts(node.archive)
     adopted = sum(1 for file in recover.orphans(node.archive, node.database) if receive.adopt(file, node))
     missing = recover.missing(node.archive, node.database)
     for file in missing:
@@ -50,6 +53,8 @@ def recover_all(node: Node) -> Found:
 
     def recorded() -> None:
         recover.record(found, at)
+        for referral in referrals.unsettled():  # a move that was killed settled nothing
+            refer.settle(referral, at, node)
         for file in missing:
             audit.record(audit.Event(at, "file missing", f"{file} is in the index and not in the archive"))
 

@@ -121,6 +121,6 @@ def adopt(file: str, node: Node) -> Recorded | None:
             raise Unreadable("the file names no site of this configuration")
         stored = node.archive.measure(file, meta.offset)
         return take_custody(stored, walk.header(path), meta.origin, node)
-    except DicomnodeError as error:
+    except (DicomnodeError, OSError) as error:
         log.error("cannot adopt file=%s: %s", file, error)
         return None

@@ -23,29 +23,27 @@ Changed = Callable[[Sequence[int]], list[int]]
 def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: Node) -> None:
     """Queue a new instance for every partner that its study goes to. Inside `Database.write`."""
     values = routing.values(seen, origin)
-    chosen = routing.chosen(node.config, origin, values)
-    for each in chosen:
-        for partner in each.to:
-            _join(study, each, partner, origin, node)
-    for referral, partner, name in referrals.of_study(study):
-        ways = [r for r in node.config.routes if r.name == name or (r in chosen and partner in r.to)]
-        if any(routing.carries(way, values) for way in ways):
+    for chosen in routing.chosen(node.config, origin, values):
+        for partner in chosen.to:
+            _join(study, chosen, partner, origin, node)
+    for referral, partner, names in referrals.of_study(study):
+        if any(routing.carries(way, values) for way in node.config.routes if way.name in names):
             queue.enqueue(referral, partner, [instance], origin.received_at)
             referrals.grew(referral, origin.received_at)
 
 
 def _join(study: int, chosen: Route, partner: str, origin: Origin, node: Node) -> None:
-    """Open the study's referral to a partner, or take over one that a C-MOVE or a route of old has opened."""
+    """Open the study's referral to a partner, or join one that a C-MOVE or another route has opened."""
     known = referrals.find(study, partner)
-    if known and any(route.name == known[1] for route in node.config.routes):
+    if known and chosen.name in known[1]:
         return
     opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
     at = origin.received_at
-    referral = referrals.take_over(known[0], opening, at) if known else referrals.open_(study, opening, at)
+    referral = referrals.join(known[0], opening, at) if known else referrals.open_(study, opening, at)
     kept = [known.id for known in index.of_study(study) if routing.carries(chosen, known.values)]
     queue.enqueue(referral, partner, kept, at)
     text = f"route {chosen.name} refers the study to {partner}"
-    record(referral, "referral opened", text, at, node)
+    record(referral, "referral joined" if known else "referral opened", text, at, node)
 
 
 def record(referral: int, kind: str, text: str, at: int, node: Node) -> None:
@@ -53,6 +51,14 @@ def record(referral: int, kind: str, text: str, at: int, node: Node) -> None:
     known = referrals.get(referral)
     study, partner = (known.study_instance_uid, known.partner) if known else ("", "")
     audit.record(audit.Event(at, kind, text, partner, study, referral=referral, generation=node.generation))
+
+
+def settle(referral: int, at: int, node: Node) -> None:
+    """See whether a referral has been sent. Inside `Database.write`."""
+    if referrals.settle(referral, at):
+        known = referrals.get(referral)
+        counts = f"{known.delivered} of {known.instances} instances were delivered" if known else ""
+        record(referral, "referral sent", counts, at, node)
 
 
 def quarantine(study: int, reason: str) -> None:
@@ -69,6 +75,7 @@ def complete(node: Node) -> int:
         done = referrals.complete_quiet(at)
         for referral in done:
             record(referral, "referral complete", "nothing new within the quiet time", at, node)
+            settle(referral, at, node)
         return len(done)
 
     with node.database.read():
@@ -86,11 +93,14 @@ def hold(ids: Sequence[int], reason: str, who: str, node: Node) -> list[Referral
 
 def release(ids: Sequence[int], reason: str, who: str, node: Node) -> list[Referral]:
     """Open the gate of these referrals; those it was done to. A quarantine wants a reason."""
-    with node.database.read():
-        doubtful = [i for i in ids if (known := referrals.get(i)) and known.gate == referrals.Gate.QUARANTINED]
-    if doubtful and not reason:
-        raise UsageError(f"referral {doubtful[0]} is quarantined: say with --reason why it may go all the same")
-    return _gate(ids, "referral released", f"released by {who}: {reason or 'no reason given'}", node, referrals.release)
+
+    def released(known: Sequence[int]) -> list[int]:
+        doubtful = [referral for referral in known if referrals.is_doubtful(referral)]
+        if doubtful and not reason:
+            raise UsageError(f"referral {doubtful[0]} is quarantined: say with --reason why it may go all the same")
+        return referrals.release(known)
+
+    return _gate(ids, "referral released", f"released by {who}: {reason or 'no reason given'}", node, released)
 
 
 def _gate(ids: Sequence[int], kind: str, text: str, node: Node, change: Changed) -> list[Referral]:

@@ -22,7 +22,7 @@ from dicomnode.rules.matching import Model
 from dicomnode.rules.outcome import Delivered
 from dicomnode.store import audit, queue, referrals, search
 from dicomnode.store.queue import Result, State
-from dicomnode.store.referrals import Gate, Opening
+from dicomnode.store.referrals import Gate, Opening, Progress
 from dicomnode.store.search import Located
 
 
@@ -81,8 +81,9 @@ def _join(studies: set[int], destination: Partner, caller: Partner, node: Node) 
     for study in studies:
         found = referrals.find(study, destination.name)
         if not found:
-            opening = Opening(destination.name, f"C-MOVE by {caller.name}", 0, node.generation)
-            found = referrals.open_(study, opening, at), opening.route
+            why = f"C-MOVE by {caller.name}"
+            opening = Opening(destination.name, why, 0, node.generation, Progress.SENDING)
+            found = referrals.open_(study, opening, at), [why]
         refer.record(found[0], "study moved", f"{caller.name} moves the study to {destination.name}", at, node)
         known = referrals.get(found[0])
         if known and known.gate != Gate.OPEN:
@@ -96,6 +97,19 @@ Stopped = Callable[[], bool]
 
 def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation]:
     """Make the sub-operations, one by one, until they are done or `stopped` says so. Raises nothing of the network."""
+    try:
+        yield from _send(plan, originator, peer, node, stopped)
+    finally:
+        if plan.referrals:
+            node.database.write(lambda: _settle(plan, node))
+
+
+def _settle(plan: Plan, node: Node) -> None:
+    for referral in plan.referrals.values():
+        refer.settle(referral, node.clock(), node)
+
+
+def _send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation]:
     for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.instances):
         waiting = [i for i in plan.instances if (i.sop_class_uid, i.transfer_syntax_uid) in pairs]
         try:

@@ -49,7 +49,14 @@ def admit(config: NodeConfig, caller: Caller) -> Partner | Refusal:
 
 def _comes_from(partner: Partner, address: str) -> bool:
     """No address configured means any: the configuration allows that on a loopback bind alone."""
-    return not partner.address or any(ip_address(address) in network for network in partner.address)
+    if not partner.address:
+        return True
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found  # IPv4 on a socket that is bound to [::]
+    return any(found in network for network in partner.address)
 
 
 class Service(StrEnum):

@@ -207,7 +207,7 @@ def _terms(key: Key, found: Return) -> Iterator[Term]:
         yield Term(found.column, Match.TIMES, _times(value))
     elif found.vr in _WILD and ("*" in value or "?" in value):
         yield Term(found.column, Match.WILDCARD, (value,))
-    elif found.vr in ("IS", "US") and re.fullmatch(r"[+-]?\d+", value):
+    elif found.vr in ("IS", "US") and re.fullmatch(r"[+-]?[0-9]+", value):
         yield Term(found.column, Match.NUMBER, (value,))
     else:
         yield Term(found.column, Match.EQUAL, tuple(value.split("\\")) if found.vr == "CS" else (value,))

@@ -12,9 +12,11 @@ from dicomnode.config.model import NodeConfig, Partner
 
 
 def may_flow(config: NodeConfig, source: str, destination: str) -> bool:
-    """Whether studies of site `source` may reach an AE of site `destination` (keys of `sites`)."""
+    """Whether studies of site `source` may reach an AE of site `destination`. A site that is not configured: no."""
     if source == destination:
         return True
+    if source not in config.sites or destination not in config.sites:
+        return False
     pair = (config.sites[source].sector, config.sites[destination].sector)
     return any((flow.source, flow.destination) == pair for flow in config.flows)
 

@@ -101,7 +101,24 @@ def _answer(orders: Orders, answer: Answer) -> None:
 # -- workers that run ------------------------------------------------------------------------------------------
 
 
-def _acceptor(orders: Orders, node: Node, stop: threading.Event) -> None:
+class Stop:
+    """SIGTERM. It is blocked, and waited for by the main thread: with a handler, any other thread might swallow it.
+
+    (A thread that is just being made can take a process's signal from the main one, and Python's handlers run in the
+    main thread alone, which would sleep on in its lock.)
+    """
+
+    def __init__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # threads that are made from here on inherit it
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether it has come; waits for ever, or so long."""
+        if seconds is None:
+            return signal.sigwait({signal.SIGTERM}) == signal.SIGTERM
+        return signal.sigtimedwait({signal.SIGTERM}, seconds) is not None
+
+
+def _acceptor(orders: Orders, node: Node, stop: Stop) -> None:
     from dicomnode.net.acceptor import Acceptor  # only the workers that talk load the network's libraries
 
     acceptor = Acceptor(socket.socket(fileno=orders.listener), node)
@@ -113,7 +130,7 @@ def _acceptor(orders: Orders, node: Node, stop: threading.Event) -> None:
         log.warning("aborted associations=%d at the end of the drain", aborted)
 
 
-def _forwarder(orders: Orders, node: Node, stop: threading.Event) -> None:
+def _forwarder(orders: Orders, node: Node, stop: Stop) -> None:
     from dicomnode.net.requestor import Requestor
     from dicomnode.run.lanes import Lanes
 
@@ -124,7 +141,7 @@ def _forwarder(orders: Orders, node: Node, stop: threading.Event) -> None:
     lanes.drain(node.config.node.limits.drain)
 
 
-def _housekeeper(orders: Orders, node: Node, stop: threading.Event) -> None:
+def _housekeeper(orders: Orders, node: Node, stop: Stop) -> None:
     _ready(orders)
     rounds = 0
     while not stop.wait(_ROUND):
@@ -143,7 +160,7 @@ def _ready(orders: Orders) -> None:
 
 
 _ERRANDS: dict[str, Callable[[Orders], None]] = {"configure": _configure, "recover": _recover}
-_POSTS: dict[str, Callable[[Orders, Node, threading.Event], None]] = {
+_POSTS: dict[str, Callable[[Orders, Node, Stop], None]] = {
     "acceptor": _acceptor,
     "forwarder": _forwarder,
     "housekeeper": _housekeeper,
@@ -154,10 +171,9 @@ def main(role: str) -> None:
     """Run one worker to its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group: the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = Stop()
     logs.configure(role)
     orders: Orders = pickle.load(sys.stdin.buffer)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_lifeline, name="lifeline", daemon=True).start()
     if role in _ERRANDS:
         _ERRANDS[role](orders)
@@ -167,7 +183,7 @@ def main(role: str) -> None:
     os._exit(0)  # a thread that hangs, ours on standard input or a library's, must not keep the process
 
 
-def _serve(role: str, orders: Orders, stop: threading.Event) -> None:
+def _serve(role: str, orders: Orders, stop: Stop) -> None:
     assert orders.config is not None
     name = ulid()
     alive = Alive(orders.config.node.data / "run", name)

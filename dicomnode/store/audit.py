@@ -12,6 +12,10 @@ from dicomnode.store import tables
 from dicomnode.store.database import execute, insert, one
 
 _HOUR = 3_600_000_000
+_KINDS = 1000
+"""The most kinds of refused callers that are kept; one more, and the one that was seen longest ago is forgotten."""
+_NEW = 100
+"""The most new kinds in an hour that become events: whoever makes up titles does not fill the trail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def record(event: Event) -> int:
 
 
 def refuse(refused: Refused, generation: int) -> None:
-    """Count a caller who was turned away; an event the first time, and then once an hour."""
+    """Count a caller who was turned away; an event the first time, and then once an hour. A flood is kept in bounds."""
     key = (refused.calling_ae_title, refused.called_ae_title, refused.address, refused.why)
     known = one(
         "SELECT last_at FROM refusals WHERE calling_ae_title = ? AND called_ae_title = ? AND address = ? AND why = ?",
@@ -72,9 +76,20 @@ def refuse(refused: Refused, generation: int) -> None:
         refused.first_at,
         refused.last_at,
     )
-    if known is None or refused.last_at // _HOUR != known[0] // _HOUR:
+    hour = refused.last_at // _HOUR
+    if known is None and _crowded(hour):
+        return
+    if known is None or hour != known[0] // _HOUR:
         caller = f"{refused.calling_ae_title}@{refused.address} calling {refused.called_ae_title}"
         record(Event(refused.last_at, "association refused", f"{caller}: {refused.why}", generation=generation))
+
+
+def _crowded(hour: int) -> bool:
+    """Whether too many new kinds came in this hour; forgets one kind where there are too many in all."""
+    count, new = one("SELECT count(*), sum(first_at >= ?) FROM refusals", hour * _HOUR)
+    if count > _KINDS:
+        execute("DELETE FROM refusals WHERE rowid = (SELECT rowid FROM refusals ORDER BY last_at, first_at LIMIT 1)")
+    return bool(new > _NEW)
 
 
 def refusals() -> list[Refused]:

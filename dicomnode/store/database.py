@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -130,12 +130,11 @@ class Database:
             raise OutOfResources(f"the index cannot be written: {_first(error)}") from error
 
     def _outcome(self, future: Future[T]) -> T:
-        try:
+        with suppress(TimeoutError):
             return future.result(self.patience)
-        except TimeoutError:
-            if future.cancel():
-                raise OutOfResources("the index is busy") from None
-            return future.result()  # it is being committed now: only its outcome is the truth
+        if future.cancel():
+            raise OutOfResources("the index is busy")
+        return future.result()  # it is being committed now: only its outcome is the truth
 
     def version(self) -> tuple[int, int]:
         """A value that changes when any process has committed; costs one stat. A look now and then must back it up."""

@@ -61,6 +61,9 @@ def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
 
 _INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, "site", "received_at", "updated_at"))
 _INSERT_SERIES = _insert_sql("series", (*_SERIES, "study"))
+_UPDATE_SERIES = f"UPDATE series SET {', '.join(f'{column} = ?' for column in _SERIES)} WHERE id = ?"
+_FIND_SERIES = """SELECT id, EXISTS (SELECT 1 FROM instances i WHERE i.series = series.id AND i.current)
+    FROM series WHERE study = ? AND series_instance_uid = ?"""
 _INSERT_INSTANCE = _insert_sql(
     "instances",
     (
@@ -99,9 +102,9 @@ def _add(
     series = study = None
     if instance.study_instance_uid:
         study, owner = _study(instance, origin, issuer)
-        series = _series(study, instance)
         if owner != origin.site:
             kind = Kind.FOREIGN
+        series = _series(study, instance, current=kind is Kind.NEW)
     row = insert(
         _INSERT_INSTANCE,
         *(getattr(instance, column) for column in _IMAGE),
@@ -134,12 +137,15 @@ def _study(instance: SopInstance, origin: Origin, issuer: str) -> tuple[int, str
     return row, origin.site
 
 
-def _series(study: int, instance: SopInstance) -> int:
-    sql = "SELECT id FROM series WHERE study = ? AND series_instance_uid = ?"
-    found = one(sql, study, instance.series_instance_uid)
-    if found:
-        return int(found[0])
-    return insert(_INSERT_SERIES, *(getattr(instance, column) for column in _SERIES), study)
+def _series(study: int, instance: SopInstance, *, current: bool) -> int:
+    """The series of an instance. What is said of it is what its first current instance said, not another site's."""
+    found = one(_FIND_SERIES, study, instance.series_instance_uid)
+    values = (getattr(instance, column) for column in _SERIES)
+    if not found:
+        return insert(_INSERT_SERIES, *values, study)
+    if current and not found[1]:
+        execute(_UPDATE_SERIES, *values, found[0])
+    return int(found[0])
 
 
 def studies_of(sop_instance_uid: str, study: int | None) -> set[int]:
@@ -200,7 +206,7 @@ class Study:
 
 _CURRENT = "FROM series s JOIN instances i ON i.series = s.id AND i.current WHERE s.study = t.id"
 _STUDIES = f"""SELECT t.id, t.study_instance_uid, t.patient_id, t.patient_name, t.study_date,
-    (SELECT group_concat(DISTINCT modality) FROM series WHERE study = t.id AND modality != ''),
+    (SELECT group_concat(DISTINCT s.modality) {_CURRENT} AND s.modality != ''),
     (SELECT count(DISTINCT s.id) {_CURRENT}), (SELECT count(*) {_CURRENT}),
     t.site, t.received_at, t.quarantine, t.remark FROM studies t"""
 

@@ -66,11 +66,12 @@ class Result:
 
 
 def enqueue(referral: int, partner: str, instances: Iterable[int], now: int) -> int:
-    """Queue instances for a partner, once each; how many were new to it."""
+    """Queue instances for a partner, once each; how many that was. One that was dropped is wanted again, and queued."""
     return sum(
         execute(
-            "INSERT OR IGNORE INTO transfers (referral, instance, partner, state, queued_at, due_at)"
-            " VALUES (?, ?, ?, 'queued', ?, ?)",
+            "INSERT INTO transfers (referral, instance, partner, state, queued_at, due_at)"
+            " VALUES (?, ?, ?, 'queued', ?, ?) ON CONFLICT (instance, partner) DO UPDATE SET state = 'queued',"
+            " queued_at = excluded.queued_at, due_at = excluded.due_at, finished_at = NULL WHERE state = 'dropped'",
             *(referral, instance, partner, now, now),
         )
         for instance in instances
@@ -78,7 +79,8 @@ def enqueue(referral: int, partner: str, instances: Iterable[int], now: int) -> 
 
 
 _READY = """SELECT r.id, r.study FROM referrals r
-    WHERE r.partner = ? AND r.gate = 'open' AND (r.progress IN ('complete', 'sending') OR r.wait = 0)
+    WHERE r.partner = ? AND r.gate = 'open' AND r.progress IN ('receiving', 'complete', 'sending')
+      AND (r.progress != 'receiving' OR r.wait = 0)
       AND EXISTS (SELECT 1 FROM transfers t WHERE t.referral = r.id AND t.state = 'queued' AND t.due_at <= ?)
     ORDER BY r.opened_at LIMIT 1"""
 _CLAIM = """UPDATE transfers SET state = 'active', claimed_by = ?, claimed_at = ? WHERE id IN (
@@ -130,7 +132,15 @@ def give_back(transfers: Iterable[int]) -> None:
 
 def reclaim(worker: str) -> int:
     """Return every claim of a worker that is dead; how many. What it had in flight is sent again."""
-    return execute("UPDATE transfers SET state='queued', claimed_by='' WHERE state='active' AND claimed_by=?", worker)
+    return execute(
+        "UPDATE transfers SET state='queued', claimed_by='' WHERE state='active' AND claimed_by != '' AND claimed_by=?",
+        worker,
+    )
+
+
+def claimants() -> list[str]:
+    """Everyone who has claims."""
+    return [worker for (worker,) in rows("SELECT DISTINCT claimed_by FROM transfers WHERE claimed_by != ''")]
 
 
 def moved(referral: int, partner: str, instance: int, result: Result) -> None:
@@ -143,11 +153,13 @@ def moved(referral: int, partner: str, instance: int, result: Result) -> None:
         *(result.at, result.at, result.at, result.status, result.reason),
     )
     execute(
-        "UPDATE transfers SET attempts = attempts + 1, last_status = ?,"
+        "UPDATE transfers SET attempts = attempts + ?, last_status = ?,"
+        " reason = CASE WHEN ? AND state != 'active' THEN ? ELSE reason END,"
         " state = CASE WHEN ? AND state != 'active' THEN 'delivered' ELSE state END,"
         " finished_at = CASE WHEN ? AND state != 'active' THEN ? ELSE finished_at END"
-        " WHERE instance = ? AND partner = ?",
-        *(result.status, delivered, delivered, result.at, instance, partner),
+        " WHERE instance = ? AND partner = ? AND (? OR state != 'delivered')",
+        *(int(result.status is not None), result.status, delivered, result.reason, delivered, delivered, result.at),
+        *(instance, partner, delivered),
     )
 
 

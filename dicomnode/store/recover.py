@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dicomnode.errors import OutOfResources
@@ -90,6 +91,14 @@ def bury(worker: str, archive: Archive, database: Database) -> tuple[int, int]:
     return claims, archive.clear_incoming(worker)
 
 
+def forgotten(archive: Archive, database: Database) -> list[str]:
+    """Workers that have claims and no lock: whose end could not be written, or whose lock somebody removed."""
+    with database.read():
+        claimants = queue.claimants()  # asked first: whoever had claims then, and has no lock now, has ended
+    living = (*_workers(archive), archive.worker)
+    return [worker for worker in claimants if worker not in living]
+
+
 def clear_parts(archive: Archive) -> int:
     """Remove the parts of workers that left no lock; how many. Runs while no worker lives."""
     folders = [f for f in (archive.root / "incoming").glob("*") if f.is_dir() and f.name != archive.worker]
@@ -111,7 +120,8 @@ def missing(archive: Archive, database: Database) -> list[str]:
     """Files of instances received since the last recovery that are not there: this must be impossible."""
     with database.read():
         (last,) = one("SELECT coalesce(max(at), 0) FROM recoveries")
-        recent = rows("SELECT file FROM instances WHERE received_at >= ?", last - round(_MARGIN * 1e6))
+        moment = datetime.fromtimestamp(max(0.0, last / 1e6 - _MARGIN), UTC)
+        recent = rows("SELECT file FROM instances WHERE file >= ?", f"instances/{moment:%Y%m%d/%H}")  # names tell time
     return [file for (file,) in recent if not archive.path(file).exists()]
 
 

@@ -29,17 +29,27 @@ class Gate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Why a referral opens: to whom, by which route, after how long a quiet time (µs), under which generation."""
+    """Why a referral opens: to whom, by which route, after how long a quiet time (µs), under which generation.
+
+    `progress` is where it begins: what is moved by hand waits for no quiet time, and is settled when the move ends.
+    """
 
     partner: str
     route: str
     wait: int
     generation: int
+    progress: Progress = Progress.RECEIVING
 
 
-def find(study: int, partner: str) -> tuple[int, str] | None:
-    """(id, route) of the referral of a study to a partner, where there is one."""
-    return one("SELECT id, route FROM referrals WHERE study = ? AND partner = ?", study, partner)  # type: ignore[no-any-return]
+_AND = "\n"
+"""Between the names of the routes that chose a study for one partner: no name has a line break."""
+_DOUBT = "(SELECT s.quarantine FROM studies s WHERE s.id = referrals.study)"
+
+
+def find(study: int, partner: str) -> tuple[int, list[str]] | None:
+    """(id, routes) of the referral of a study to a partner, where there is one."""
+    found = one("SELECT id, route FROM referrals WHERE study = ? AND partner = ?", study, partner)
+    return (int(found[0]), found[1].split(_AND)) if found else None
 
 
 def open_(study: int, opening: Opening, now: int) -> int:
@@ -47,16 +57,19 @@ def open_(study: int, opening: Opening, now: int) -> int:
     (doubt,) = one("SELECT quarantine FROM studies WHERE id = ?", study)
     return insert(
         "INSERT INTO referrals (study, partner, route, wait, progress, gate, reason, generation, opened_at,"
-        " last_instance_at) VALUES (?, ?, ?, ?, 'receiving', ?, ?, ?, ?, ?)",
-        *(study, opening.partner, opening.route, opening.wait),
+        " last_instance_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        *(study, opening.partner, opening.route, opening.wait, opening.progress),
         *(Gate.QUARANTINED if doubt else Gate.OPEN, doubt, opening.generation, now, now),
     )
 
 
-def take_over(referral: int, opening: Opening, now: int) -> int:
-    """A route chooses a study that was only moved by hand so far, and owes what those moves did not bring; its id."""
-    execute("UPDATE referrals SET route = ?, wait = ? WHERE id = ?", opening.route, opening.wait, referral)
-    execute("UPDATE transfers SET state='queued', due_at=? WHERE referral=? AND state='dropped'", now, referral)
+def join(referral: int, opening: Opening, now: int) -> int:
+    """A route chooses a study that is on its way to the partner already, by hand or by another route; its id."""
+    execute(
+        "UPDATE referrals SET route = route || ? || ?, wait = max(wait, ?) WHERE id = ?",
+        *(_AND, opening.route, opening.wait, referral),
+    )
+    grew(referral, now)
     return referral
 
 
@@ -65,13 +78,27 @@ def site(referral: int) -> str:
     return str(one("SELECT s.site FROM referrals r JOIN studies s ON s.id = r.study WHERE r.id = ?", referral)[0])
 
 
-def of_study(study: int) -> list[tuple[int, str, str]]:
-    """(id, partner, route) of the study's referrals."""
-    return rows("SELECT id, partner, route FROM referrals WHERE study = ?", study)
+def is_open(referral: int) -> bool:
+    """Whether the gate of a referral is open."""
+    return bool(one("SELECT gate = 'open' FROM referrals WHERE id = ?", referral)[0])
+
+
+def of_study(study: int) -> list[tuple[int, str, list[str]]]:
+    """(id, partner, routes) of the study's referrals."""
+    found = rows("SELECT id, partner, route FROM referrals WHERE study = ?", study)
+    return [(referral, partner, route.split(_AND)) for referral, partner, route in found]
 
 
 def grew(referral: int, now: int) -> None:
-    """An instance was added: quiet time starts again, and what was complete or sent is receiving."""
+    """An instance was added: quiet time starts again, and what was complete or sent is receiving.
+
+    What was sent before its study came into quarantine kept its gate open until now; nothing more of it may go.
+    """
+    execute(
+        f"UPDATE referrals SET gate = 'quarantined', reason = {_DOUBT} WHERE id = ? AND progress = 'sent'"
+        f" AND gate = 'open' AND {_DOUBT} != ''",
+        referral,
+    )
     execute("UPDATE referrals SET progress = 'receiving', last_instance_at = ? WHERE id = ?", now, referral)
 
 
@@ -81,22 +108,27 @@ def any_quiet(now: int) -> bool:
 
 
 def complete_quiet(now: int) -> list[int]:
-    """Referrals whose quiet time has passed become complete; their ids."""
+    """Referrals whose quiet time has passed become complete, to be settled then; their ids."""
     due = rows("SELECT id FROM referrals WHERE progress = 'receiving' AND last_instance_at + wait <= ?", now)
     for (referral,) in due:
         execute("UPDATE referrals SET progress = 'complete', completed_at = ? WHERE id = ?", now, referral)
-        settle(referral, now)
     return [referral for (referral,) in due]
 
 
+def unsettled() -> list[int]:
+    """Referrals that were on their way; their ids."""
+    return [referral for (referral,) in rows("SELECT id FROM referrals WHERE progress IN ('complete', 'sending')")]
+
+
 def settle(referral: int, now: int) -> bool:
-    """Sent, when it was complete and every transfer of it has been delivered (or dropped by a person)."""
+    """Sent, when it was complete and nothing of it waits or is held; unless there was something and all was dropped."""
     return bool(
         execute(
             "UPDATE referrals SET progress = 'sent', sent_at = ? WHERE id = ? AND progress IN ('complete', 'sending')"
             " AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id"
             "   AND t.state IN ('queued', 'active', 'held'))"
-            " AND EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered')",
+            " AND (EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered')"
+            "   OR NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id))",
             now,
             referral,
         )
@@ -120,16 +152,25 @@ def hold(ids: Iterable[int], reason: str) -> list[int]:
     return [i for i in ids if execute(sql, reason, i)]
 
 
+def is_doubtful(referral: int) -> bool:
+    """Whether a quarantine would end with this referral's release: of its gate, or of a study that was sent before."""
+    sql = "SELECT r.gate = 'quarantined' OR s.quarantine != '' FROM referrals r JOIN studies s ON s.id = r.study"
+    return bool(one(f"{sql} WHERE r.id = ?", referral)[0])
+
+
 def release(ids: Iterable[int]) -> list[int]:
-    """Open closed gates; the ids of those that were closed. The study's quarantine ends with its last closed gate."""
-    opened = [i for i in ids if execute("UPDATE referrals SET gate='open', reason='' WHERE id=? AND gate!='open'", i)]
-    for referral in opened:
-        execute(
-            "UPDATE studies SET quarantine = '' WHERE id = (SELECT study FROM referrals WHERE id = ?) AND NOT EXISTS"
-            " (SELECT 1 FROM referrals r WHERE r.study = studies.id AND r.gate = 'quarantined')",
-            referral,
-        )
-    return opened
+    """Open closed gates; the ids of those it made a difference to. The study's quarantine ends with its last gate."""
+    return [referral for referral in ids if _release(referral)]
+
+
+def _release(referral: int) -> bool:
+    opened = execute("UPDATE referrals SET gate = 'open', reason = '' WHERE id = ? AND gate != 'open'", referral)
+    ended = execute(
+        "UPDATE studies SET quarantine = '' WHERE id = (SELECT study FROM referrals WHERE id = ?) AND quarantine != ''"
+        " AND NOT EXISTS (SELECT 1 FROM referrals r WHERE r.study = studies.id AND r.gate = 'quarantined')",
+        referral,
+    )
+    return bool(opened or ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +204,15 @@ class Referral:
         if self.gate != Gate.OPEN:
             return self.gate
         stuck = not self.waiting and (self.held or self.dropped)
-        return "failed" if stuck and self.progress in (Progress.COMPLETE, Progress.SENDING) else self.progress
+        return "failed" if stuck and self.progress != Progress.RECEIVING else self.progress
 
 
 def _count(states: str) -> str:
     return f"(SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state IN ({states}))"
 
 
-_SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner, r.route, r.progress, r.gate, r.reason,
+_SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner,
+    replace(r.route, char(10), ', '), r.progress, r.gate, r.reason,
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id), {_count("'delivered'")}, {_count("'held'")},
     {_count("'dropped'")}, {_count("'queued', 'active'")}, r.proof, r.generation, r.opened_at, r.completed_at,
     r.sent_at, r.confirmed_at FROM referrals r JOIN studies s ON s.id = r.study"""

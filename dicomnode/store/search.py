@@ -128,11 +128,10 @@ def _qualified(column: str) -> str:
 def _where(term: Term) -> tuple[str, list[object]]:
     if term.column == Computed.MODALITIES_IN_STUDY:
         sql, values = _compare("m.modality", term)
-        return f"EXISTS (SELECT 1 FROM series m WHERE m.study = t.id AND {sql})", values
+        return f"EXISTS (SELECT 1 {_OF_STUDY} AND {sql})", values
     if term.column == Computed.SOP_CLASSES_IN_STUDY:
         sql, values = _compare("c.sop_class_uid", term)
-        joined = "series m JOIN instances c ON c.series = m.id AND c.current"
-        return f"EXISTS (SELECT 1 FROM {joined} WHERE m.study = t.id AND {sql})", values
+        return f"EXISTS (SELECT 1 {_OF_STUDY} AND {sql})", values
     if term.match is Match.NAME:
         return _name(term.column, term.values[0])
     return _compare(_qualified(term.column), term)
@@ -150,8 +149,10 @@ def _compare(column: str, term: Term) -> tuple[str, list[object]]:
             return _between(column, term.values)
         case Match.TIMES:
             return _between(_TIME.format(column), term.values)
+        case _ if len(term.values) == 1:
+            return f"{column} = ?", list(term.values)
         case _:
-            return f"{column} IN ({', '.join('?' * len(term.values))})", list(term.values)
+            return f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(term.values)]
 
 
 def _between(column: str, values: tuple[str, ...]) -> tuple[str, list[object]]:
@@ -168,9 +169,11 @@ def _between(column: str, values: tuple[str, ...]) -> tuple[str, list[object]]:
 def _name(column: str, key: str) -> tuple[str, list[object]]:
     """PN: case and accents aside, component groups apart; a key of one group may match any of the three."""
     if column != "patient_name":
-        return f"fold({_qualified(column)}) GLOB ?", [_glob(names.fold(key.rstrip("^= ")))]
+        return f"rtrim(fold({_qualified(column)}), '^= ') GLOB ?", [_glob(names.fold(key.rstrip("^= ")))]
     columns = ("t.patient_name_alphabetic", "t.patient_name_ideographic", "t.patient_name_phonetic")
     wanted = names.groups(key)
+    if not any(wanted):  # separators alone say nothing
+        return "1", []
     if "=" not in key:
         parts = [_group(name, wanted[0]) for name in columns]
         return f"({' OR '.join(sql for sql, _ in parts)})", [value for _, value in parts]
@@ -196,8 +199,8 @@ _OF_PATIENT = (
 )
 _COMPUTED = {
     Computed.INSTANCE_AVAILABILITY: "CASE WHEN t.quarantine = '' THEN 'ONLINE' ELSE 'UNAVAILABLE' END",
-    Computed.MODALITIES_IN_STUDY: "(SELECT group_concat(modality, '\\') FROM (SELECT DISTINCT m.modality FROM series m"
-    " WHERE m.study = t.id AND m.modality != '' ORDER BY 1))",
+    Computed.MODALITIES_IN_STUDY: "(SELECT group_concat(modality, '\\') FROM (SELECT DISTINCT m.modality"
+    f" {_OF_STUDY} AND m.modality != '' ORDER BY 1))",
     Computed.SOP_CLASSES_IN_STUDY: f"(SELECT group_concat(uid, '\\') FROM (SELECT DISTINCT c.sop_class_uid AS uid"
     f" {_OF_STUDY} ORDER BY 1))",
     Computed.STUDY_SERIES: f"(SELECT count(DISTINCT m.id) {_OF_STUDY})",

@@ -85,3 +85,9 @@ def test_an_identifier_may_be_empty_or_in_another_syntax() -> None:
     assert (asked.QueryRetrieveLevel, asked.PatientID) == ("STUDY", "")
     implicit = samples.encode(asked, "1.2.840.10008.1.2")
     assert samples.decode(implicit, "1.2.840.10008.1.2").QueryRetrieveLevel == "STUDY"
+
+
+def test_what_one_instance_is_given_does_not_stay_in_the_next() -> None:
+    plain = samples.make_instance(seed="plain")
+    samples.make_instance(seed="other", PatientName="OTHER^NAME", Rows=1)
+    assert samples.make_instance(seed="plain") == plain

@@ -1,0 +1,245 @@
+"""What stands in for the world in tests of rules, store and operations: a partner, a clock, a real node in a folder.
+
+Only the network is pretended. A `FakePartner` has one switch for each way in which a partner can fail, and remembers
+all that it was sent; the index, the archive and the configuration are the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dicomnode.config import load
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.dicom import part10
+from dicomnode.dicom.identifier import Identifier, Key
+from dicomnode.dicom.instance import BY_TAG
+from dicomnode.dicom.part10 import Origin
+from dicomnode.errors import AssociationLost, ContextMissing, Rejected, Unreachable, Unreadable
+from dicomnode.operations import receive as custody
+from dicomnode.operations import refer
+from dicomnode.operations.ports import Node, Originator, Outgoing
+from dicomnode.rules.admission import Command
+from dicomnode.store.archive import Archive, Part, ulid
+from dicomnode.store.database import Database
+from dicomnode.store.index import Recorded
+from tests.samples import Sample
+
+SECOND = 1_000_000
+START = 1_790_000_000 * SECOND
+"""When a FakeClock begins: in September 2026, in µs."""
+
+CONFIG = """
+node: {ae_title: REFERNODE, aliases: [TO_GENERAL], data: ./data, limits: {retry_first: 30s, retry_most: 1h}}
+sites:
+  harbour: {sector: private, name: Harbour Imaging Centre, patient_id_issuer: HARBOUR}
+  peak:    {sector: private, name: Peak Radiology}
+  general: {sector: public, name: General Hospital, patient_id_issuer: HKID}
+  island:  {sector: public, name: Island Hospital}
+partners:
+  CT1:      {site: harbour, address: 10.1.0.0/24, may: [store]}
+  RAD_WS:   {site: harbour, host: 10.1.0.30, port: 11112, may: [find, move]}
+  PEAK_CT:  {site: peak, address: 10.2.0.0/24, may: [store]}
+  PEAK_WS:  {site: peak, host: 10.2.0.30, port: 11112, may: [find, move]}
+  PUBPACS:  {site: general, host: 10.9.0.5, port: 104, may: [find, move]}
+  PUB_WS:   {site: general, host: 10.9.0.6, port: 104, may: [find, move]}
+  ISLPACS:  {site: island, host: 10.8.0.5, port: 104, may: [find]}
+routes:
+  - {name: referrals, from: [harbour], when: {called: TO_GENERAL}, to: [PUBPACS], wait: 60s}
+"""
+"""Two imaging centres, two hospitals: what harbour sends to TO_GENERAL goes to the General Hospital's PACS."""
+
+
+class FakeClock:
+    """A clock that moves when it is told to; `clock()` is µs since the epoch."""
+
+    def __init__(self, at: int = START) -> None:
+        self.at = at
+
+    def __call__(self) -> int:
+        return self.at
+
+    def advance(self, seconds: float) -> int:
+        """Let time pass; the new time."""
+        self.at += round(seconds * SECOND)
+        return self.at
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One instance as a partner got it: on which association (from 0), under what name, and the status it answered."""
+
+    association: int
+    partner: str
+    sop_instance_uid: str
+    dataset: bytes = field(repr=False)
+    originator: Originator | None
+    status: int | None
+
+
+@dataclass
+class FakePartner:
+    """A partner, or all of them: implements ports.Peer and ports.Link. Each switch is one way to fail."""
+
+    unreachable: bool = False
+    """Nobody answers the dial."""
+    rejected: bool = False
+    """Every association is rejected."""
+    refused: set[tuple[str, str]] = field(default_factory=set)
+    """(SOP class, transfer syntax) pairs that get no presentation context."""
+    status: int = 0x0000
+    """What every C-STORE is answered with …"""
+    statuses: dict[str, int] = field(default_factory=dict)
+    """… unless the SOP Instance UID has an answer of its own."""
+    lose_at: int = 0
+    """The n-th instance of an association is taken, and the association lost before the answer; 0: never."""
+    stray_at: int = 0
+    """The n-th instance of an association is answered with the response to another request; 0: never."""
+    lose: set[str] = field(default_factory=set)
+    """SOP Instance UIDs at which the partner always aborts."""
+    on_send: Callable[[Outgoing], None] = lambda _: None
+    """Called with every instance before it is answered."""
+    sent: list[Sent] = field(default_factory=list)
+    contexts: list[tuple[tuple[str, str], ...]] = field(default_factory=list)
+    """What each association that was asked for proposed, those that failed included."""
+    released: int = 0
+    aborted: int = 0
+
+    @contextmanager
+    def associate(self, partner: Partner, contexts: Sequence[tuple[str, str]]) -> Iterator[_FakeLink]:
+        """An association, released at the end, aborted on an error."""
+        self.contexts.append(tuple(contexts))
+        if self.unreachable:
+            raise Unreachable("no connection: [Errno 111] Connection refused")
+        if self.rejected:
+            raise Rejected("rejected: calling AE title not recognized", permanent=True)
+        try:
+            yield _FakeLink(self, partner, len(self.contexts) - 1)
+        except BaseException:
+            self.aborted += 1
+            raise
+        self.released += 1
+
+    def echo(self, partner: Partner) -> None:
+        """C-ECHO."""
+        with self.associate(partner, []):
+            pass
+
+    @property
+    def uids(self) -> list[str]:
+        """The SOP Instance UIDs that were sent, in their order."""
+        return [each.sop_instance_uid for each in self.sent]
+
+
+class _FakeLink:
+    def __init__(self, fake: FakePartner, partner: Partner, number: int) -> None:
+        self._fake, self._partner, self._number, self._count = fake, partner, number, 0
+
+    def send(self, instance: Outgoing, originator: Originator | None = None) -> int:
+        fake, uid = self._fake, instance.sop_instance_uid
+        if instance.context in fake.refused:
+            raise ContextMissing(f"{self._partner.name} does not accept {instance.context}")
+        try:
+            raw = instance.path.read_bytes()
+        except OSError as error:
+            raise Unreadable(f"our own file cannot be read: {error.strerror}") from error
+        self._count += 1
+        fake.on_send(instance)
+        lost = uid in fake.lose or self._count in (fake.lose_at, fake.stray_at)
+        status = None if lost else fake.statuses.get(uid, fake.status)
+        dataset = raw[part10.parse(raw).offset :]
+        fake.sent.append(Sent(self._number, self._partner.name, uid, dataset, originator, status))
+        if status is None:
+            stray = self._count == fake.stray_at
+            raise AssociationLost("the response answers another request" if stray else "the association was aborted")
+        return status
+
+
+# -- a real node -----------------------------------------------------------------------------------------------
+
+
+def configuration(text: str, folder: Path) -> NodeConfig:
+    """A configuration text as `load` reads it; its data folder is `folder`/data."""
+    return load.parse(text, folder / "dicomnode.yaml")
+
+
+def make_node(folder: Path, config: str = CONFIG, *, clock: Callable[[], int] | None = None, worker: str = "") -> Node:
+    """A node in `folder`: real archive, real and migrated index, and a FakeClock unless another is given.
+
+    One at a time in a process (the index is). End it with `node.database.close()`.
+    """
+    parsed = configuration(config, folder)
+    archive = Archive(parsed.node.data, worker or ulid())
+    archive.prepare()
+    database = Database(parsed.node.data / "index.sqlite")
+    database.migrate()
+    return Node(parsed, 1, archive, database, clock or FakeClock())
+
+
+def origin(node: Node, partner: str = "CT1", called: str = "TO_GENERAL") -> Origin:
+    """How an instance that `partner` sends just now comes here."""
+    known = node.config.partners[partner]
+    return Origin(known.name, known.site, node.clock(), known.ae_title, called)
+
+
+def part_of(node: Node, sample: Sample, came: Origin, *, cap: int = 1 << 30) -> Part:
+    """An instance as it is when its last byte has arrived: a part file in `incoming`."""
+    header = part10.encode(sample.sop_class, sample.sop_instance, sample.transfer_syntax, came)
+    part = node.archive.part(header, cap)
+    part.write(sample.dataset)
+    return part
+
+
+def command_of(sample: Sample) -> Command:
+    """The C-STORE-RQ that goes with an instance."""
+    return Command(sample.sop_class, sample.sop_instance, sample.sop_class)
+
+
+def receive(node: Node, sample: Sample, partner: str = "CT1", called: str = "TO_GENERAL") -> Recorded:
+    """Let `partner` store an instance here."""
+    came = origin(node, partner, called)
+    return custody.receive(part_of(node, sample, came), command_of(sample), came, node)
+
+
+def receive_all(
+    node: Node, samples: Iterable[Sample], partner: str = "CT1", called: str = "TO_GENERAL"
+) -> list[Recorded]:
+    """Let `partner` store instances here."""
+    return [receive(node, sample, partner, called) for sample in samples]
+
+
+def complete(node: Node, seconds: float = 61.0) -> int:
+    """Let the quiet time pass; how many referrals became complete."""
+    assert isinstance(node.clock, FakeClock)
+    node.clock.advance(seconds)
+    return refer.complete(node)
+
+
+def files(node: Node) -> set[str]:
+    """Every file in the archive, parts included, relative to the data folder."""
+    found = [path for top in ("incoming", "instances") for path in (node.archive.root / top).rglob("*")]
+    return {str(path.relative_to(node.archive.root)) for path in found if path.is_file()}
+
+
+def asked(level: str, character_set: str = "", **keys: str) -> Identifier:
+    """A query's Identifier by keywords."""
+    tags = {attribute.keyword: (tag, attribute.vr) for tag, attribute in BY_TAG.items()} | _MORE
+    return Identifier(level, tuple(Key(*tags[keyword], value) for keyword, value in keys.items()), character_set)
+
+
+_MORE = {
+    "RetrieveAETitle": (0x00080054, "AE"),
+    "InstanceAvailability": (0x00080056, "CS"),
+    "ModalitiesInStudy": (0x00080061, "CS"),
+    "SOPClassesInStudy": (0x00080062, "UI"),
+    "NumberOfPatientRelatedStudies": (0x00201200, "IS"),
+    "NumberOfPatientRelatedSeries": (0x00201202, "IS"),
+    "NumberOfPatientRelatedInstances": (0x00201204, "IS"),
+    "NumberOfStudyRelatedSeries": (0x00201206, "IS"),
+    "NumberOfStudyRelatedInstances": (0x00201208, "IS"),
+    "NumberOfSeriesRelatedInstances": (0x00201209, "IS"),
+    "PatientComments": (0x00104000, "LT"),
+    "NameOfPhysiciansReadingStudy": (0x00081060, "PN"),
+}

@@ -1,0 +1,137 @@
+"""operations/configure.py: a configuration is read whole, explained, and recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicomnode.errors import ConfigurationError, Fault
+from dicomnode.operations import configure
+from dicomnode.operations.ports import Node
+from dicomnode.store import audit, generations
+from tests import fakes
+
+HEAD, TAIL = fakes.CONFIG.split("routes:\n")
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "dicomnode.yaml"
+    path.write_text(text)
+    return path
+
+
+def faults(folder: Path, text: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        configure.read(written(folder, text))
+    return [str(fault) for fault in caught.value.faults]
+
+
+def line(text: str, start: str) -> int:
+    return next(n for n, each in enumerate(text.splitlines(), 1) if each.strip().startswith(start))
+
+
+def test_a_good_configuration_is_read(tmp_path: Path) -> None:
+    assert configure.read(written(tmp_path, fakes.CONFIG)).node.ae_title == "REFERNODE"
+
+
+REVERSE = [
+    ("- {name: back, from: [general], to: [RAD_WS]}", "would carry studies of general to RAD_WS of harbour"),
+    ("- {name: back, from: [PUBPACS], to: [RAD_WS]}", "no flow allows public -> private"),
+    ("- {name: over, from: [harbour], to: [PEAK_WS]}", "no flow allows private -> private"),
+    ("- {name: over, from: [harbour, general], to: [ISLPACS]}", "would carry studies of general to ISLPACS of island"),
+]
+
+
+@pytest.mark.parametrize(("route", "text"), REVERSE)
+def test_a_reverse_path_is_a_fault_of_its_line(tmp_path: Path, route: str, text: str) -> None:
+    config = f"{HEAD}routes:\n  {route}\n"
+    (fault,) = faults(tmp_path, config)
+    assert fault.startswith(f"line {line(config, '- {name')}: routes.0.to: ")
+    assert text in fault
+
+
+def test_one_endpoint_of_two_sites_is_a_fault(tmp_path: Path) -> None:
+    config = fakes.CONFIG.replace("10.8.0.5, port: 104", "10.9.0.5, port: 104")
+    (fault,) = faults(tmp_path, config)
+    assert fault.startswith(f"line {line(config, 'ISLPACS')}: partners.ISLPACS.host: ")
+    assert "same host and port as PUBPACS of general" in fault
+
+
+def test_every_breach_is_told_at_once(tmp_path: Path) -> None:
+    config = f"{HEAD}routes:\n" + "".join(f"  {route}\n" for route, _ in REVERSE[:1])
+    config += "  - {name: again, from: [general], to: [PEAK_WS, RAD_WS]}\n"
+    assert len(faults(tmp_path, config)) == 3
+
+
+def test_other_faults_come_from_the_file(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, fakes.CONFIG.replace("may: [find]", "may: [sing]"))
+    assert "partners.ISLPACS" in fault
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        configure.read(tmp_path / "none")
+
+
+# -- warnings and sentences ------------------------------------------------------------------------------------
+
+
+def test_a_route_that_takes_every_study_is_warned_of(tmp_path: Path) -> None:
+    assert list(configure.warnings(fakes.configuration(fakes.CONFIG, tmp_path))) == []
+    config = fakes.configuration(fakes.CONFIG.replace("when: {called: TO_GENERAL}, ", ""), tmp_path)
+    (warning,) = configure.warnings(config)
+    assert warning.startswith("route referrals: every study of harbour that matches leaves, referred or not")
+
+
+def test_no_routes_are_warned_of(tmp_path: Path) -> None:
+    (warning,) = configure.warnings(fakes.configuration(HEAD, tmp_path))
+    assert "nothing is sent by itself" in warning
+
+
+def sentences(text: str, folder: Path) -> dict[str, list[str]]:
+    return dict(configure.sentences(fakes.configuration(text, folder)))
+
+
+def test_a_configuration_is_told_in_sentences(tmp_path: Path) -> None:
+    told = sentences(fakes.CONFIG, tmp_path)
+    assert told["This node"][0] == "It answers to REFERNODE or TO_GENERAL on 127.0.0.1:11112."
+    assert "CT1 (CT1 from 10.1.0.0/24, of harbour) may store." in told["Who may call"]
+    (ws,) = (each for each in told["Who may call"] if each.startswith("RAD_WS"))
+    assert ws.endswith("may query and retrieve; it sees the studies of harbour.")
+    assert any("it sees the studies referred to island" in each for each in told["Who may call"])
+    (route,) = told["What goes where"]
+    for fact in ("harbour", "TO_GENERAL", "PUBPACS@10.9.0.5:104", "General Hospital", "60 seconds"):
+        assert fact in route
+    never = told["What can never happen"]
+    assert "Nothing of general (public) can reach harbour, peak, island." in never
+    assert "Nothing of harbour (private) can reach peak." in never
+    assert "general (public) can store nothing here: its storage contexts are refused." in never
+    assert never[-1].startswith("Nothing flows back")
+
+
+def test_the_sentences_follow_the_configuration(tmp_path: Path) -> None:
+    told = sentences(HEAD + "flows: [private -> public, public -> private]\n", tmp_path)
+    assert told["What goes where"][0].startswith("Nothing by itself")
+    assert not any("flows back" in each or "harbour can store" in each for each in told["What can never happen"])
+    only = fakes.CONFIG.replace("to: [PUBPACS]", "only: {modality: [CT, MR]}, to: [PUBPACS]").replace("60s", "0s")
+    (route,) = sentences(only, tmp_path)["What goes where"]
+    assert route.endswith("modality CT or MR, image by image.")
+
+
+# -- generations -----------------------------------------------------------------------------------------------
+
+
+def test_a_reading_is_recorded_faulty_or_not(here: Node, tmp_path: Path) -> None:
+    path = written(tmp_path, fakes.CONFIG)
+    first = configure.record(path, (), 5, here.database)
+    second = configure.record(path, (Fault("node", 3, "is wrong"),), 6, here.database)
+    third = configure.record(tmp_path / "gone", (Fault("", 0, "no file"),), 7, here.database)
+    assert first < second < third
+    with here.database.read():
+        found = generations.latest()
+        events = [(e.at, e.kind, e.text) for e in audit.events()]
+    assert found
+    assert (found.id, found.accepted, found.faults) == (third, False, "no file")
+    assert events == [
+        (5, "configuration in force", f"generation {first}"),
+        (6, "configuration refused", "line 3: node: is wrong"),
+        (7, "configuration refused", "no file"),
+    ]

@@ -1,0 +1,143 @@
+"""operations/housekeep.py: what a start puts in order, and what a round takes back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dicomnode.operations import housekeep
+from dicomnode.operations.ports import Node
+from dicomnode.store import audit, queue, recover, referrals
+from dicomnode.store.database import one
+from dicomnode.store.recover import Alive, Found
+from tests import fakes
+from tests.samples import make_instances
+
+
+def states(node: Node) -> list[str]:
+    with node.database.read():
+        return [t.state for t in queue.listed(100)]
+
+
+def claimed(node: Node, worker: str) -> None:
+    """Two transfers that `worker` claimed, and never finished."""
+    fakes.receive_all(node, make_instances(2))
+    fakes.complete(node)
+    assert node.database.write(lambda: queue.claim("PUBPACS", 10, worker, node.clock()))
+    assert states(node) == ["active", "active"]
+
+
+def die(node: Node, worker: str) -> None:
+    """What a killed worker leaves: a lock that nobody holds, and parts."""
+    (node.archive.root / "run" / f"{worker}.lock").touch()
+    incoming = node.archive.root / "incoming" / worker
+    incoming.mkdir(parents=True)
+    (incoming / "01.part").write_bytes(b"half")
+
+
+def test_a_round_completes_what_is_quiet(here: Node) -> None:
+    fakes.receive_all(here, make_instances(1))
+    housekeep.tidy(here)
+    assert isinstance(here.clock, fakes.FakeClock)
+    here.clock.advance(61)
+    housekeep.tidy(here)
+    with here.database.read():
+        assert referrals.listed()[0].progress == "complete"
+
+
+def test_a_round_takes_back_what_a_dead_worker_had(here: Node) -> None:
+    claimed(here, "dead")
+    die(here, "dead")
+    housekeep.tidy(here)
+    assert states(here) == ["queued", "queued"]
+    assert not (here.archive.root / "incoming" / "dead").exists()
+    assert not (here.archive.root / "run" / "dead.lock").exists()
+
+
+def test_a_round_leaves_the_living_alone(here: Node) -> None:
+    claimed(here, "living")
+    alive = Alive(here.archive.root / "run", "living")
+    housekeep.tidy(here)
+    assert states(here) == ["active", "active"]
+    alive.leave()
+    assert not (here.archive.root / "run" / "living.lock").exists()
+
+
+@pytest.mark.parametrize("story", [housekeep.tidy, housekeep.recover_all])
+def test_claims_whose_worker_left_no_lock_are_taken_back(here: Node, story: Callable[[Node], object]) -> None:
+    claimed(here, "forgotten")
+    story(here)
+    assert states(here) == ["queued", "queued"]
+
+
+def test_a_worker_s_own_claims_are_its_own_affair(here: Node) -> None:
+    claimed(here, here.worker)
+    housekeep.tidy(here)
+    assert states(here) == ["active", "active"]
+
+
+def test_a_start_finds_nothing_where_all_is_well(here: Node) -> None:
+    fakes.receive_all(here, make_instances(2))
+    before = fakes.files(here)
+    assert housekeep.recover_all(here) == Found(0, 0, 0)
+    assert fakes.files(here) == before
+
+
+def test_a_start_removes_parts_adopts_orphans_and_misses_files(here: Node) -> None:
+    received, orphan = make_instances(2)
+    fakes.receive(here, received)
+    die(here, "dead")
+    (here.archive.root / "incoming" / "older").mkdir()
+    (here.archive.root / "incoming" / "older" / "02.part").write_bytes(b"half")
+    came = fakes.origin(here)
+    part = fakes.part_of(here, orphan, came)
+    part.finish()
+    stored = here.archive.keep(part, came.received_at)
+    (gone,) = fakes.files(here) - {stored.file} - {"incoming/dead/01.part", "incoming/older/02.part"}
+    here.archive.path(gone).unlink()
+
+    assert housekeep.recover_all(here) == Found(adopted=1, parts=2, missing=1)
+    assert fakes.files(here) == {stored.file}
+    with here.database.read():
+        events = [(e.kind, e.text) for e in audit.events()]
+        assert one("SELECT adopted, parts, missing FROM recoveries") == (1, 2, 1)
+    assert events[-1][0] == "file missing"
+    assert gone in events[-1][1]
+    assert len(states(here)) == 2  # the orphan is on its way too
+
+
+def test_an_orphan_that_was_sent_again_is_a_duplicate(here: Node) -> None:
+    """Killed before the commit, the sender sent it once more: both files were kept, one is enough."""
+    (made,) = make_instances(1)
+    came = fakes.origin(here)
+    part = fakes.part_of(here, made, came)
+    part.finish()
+    here.archive.keep(part, came.received_at)
+    fakes.receive(here, made)
+    assert len(fakes.files(here)) == 2
+    housekeep.recover_all(here)
+    assert len(fakes.files(here)) == 1
+    assert housekeep.recover_all(here) == Found(0, 0, 0)
+
+
+def test_a_file_that_cannot_be_read_does_not_stop_a_start(
+    build: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = build()
+    folder = node.archive.root / "instances" / "20260101" / "00"
+    folder.mkdir(parents=True)
+    (folder / "01.dcm").write_bytes(b"rubbish")
+    (folder / "02.dcm").mkdir()  # to read it is an OSError
+    assert housekeep.recover_all(node).adopted == 0
+    assert (folder / "01.dcm").exists()
+
+
+def test_a_lock_is_given_up_by_death_alone(tmp_path: Path, here: Node) -> None:
+    ours = Alive(here.archive.root / "run", "other")
+    assert list(recover.dead_workers(here.archive)) == []
+    os.close(ours._file)  # what the kernel does when the process dies
+    assert list(recover.dead_workers(here.archive)) == ["other"]
+    assert list(recover.dead_workers(here.archive)) == []

@@ -1,0 +1,264 @@
+"""operations/refer.py: which study goes to whom, when it is complete, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dicomnode.errors import UsageError
+from dicomnode.operations import refer
+from dicomnode.operations.forward import forward
+from dicomnode.operations.ports import Node
+from dicomnode.store import audit, index, queue, referrals
+from dicomnode.store.referrals import Referral
+from tests import fakes
+from tests.fakes import FakePartner
+from tests.samples import Sample, make_instances
+
+HEAD, TAIL = fakes.CONFIG.split("routes:\n")
+
+
+def with_routes(*routes: str) -> str:
+    """The usual configuration with these routes."""
+    return HEAD + "routes:\n" + "".join(f"  - {{{route}}}\n" for route in routes)
+
+
+def study(ct: int = 2, mr: int = 0, sr: int = 0, seed: object = "refer") -> list[list[Sample]]:
+    """Instances of one study by modality."""
+    uid = make_instances(1, seed=seed)[0].study
+    parts = [("CT", ct), ("MR", mr), ("OT", sr)]
+    return [
+        make_instances(n, seed=seed, modality=m, study_uid=uid, series=s) if n else []
+        for s, (m, n) in enumerate(parts, 1)
+    ]
+
+
+def referred(node: Node) -> list[Referral]:
+    with node.database.read():
+        return referrals.listed()
+
+
+def only(node: Node) -> Referral:
+    (one,) = referred(node)
+    return one
+
+
+def queued(node: Node, partner: str = "PUBPACS") -> set[str]:
+    with node.database.read():
+        return {t.sop_instance_uid for t in queue.listed(1000, partner=partner)}
+
+
+def uids(*groups: list[Sample]) -> set[str]:
+    return {sample.sop_instance for group in groups for sample in group}
+
+
+def drain(node: Node, fake: FakePartner | None = None) -> FakePartner:
+    fake = fake or FakePartner()
+    while forward(node.config.partners["PUBPACS"], fake, node, lambda: False):
+        pass
+    return fake
+
+
+# -- who goes where --------------------------------------------------------------------------------------------
+
+
+def test_what_no_route_chooses_stays(here: Node) -> None:
+    fakes.receive_all(here, study()[0], called="REFERNODE")
+    assert not referred(here)
+
+
+def test_a_late_match_takes_what_came_before(build: Callable[..., Node]) -> None:
+    node = build(with_routes("name: scans, when: {modality: MR}, to: [PUBPACS], wait: 60s"))
+    ct, mr, _ = study(ct=2, mr=1)
+    fakes.receive_all(node, ct)
+    assert not referred(node)
+    fakes.receive_all(node, mr)
+    assert queued(node) == uids(ct, mr)
+    late = study(ct=3)[0][2:]
+    fakes.receive_all(node, late)  # does not match by itself; its study does
+    assert queued(node) == uids(ct, mr, late)
+
+
+def test_only_selects_within_the_study(build: Callable[..., Node]) -> None:
+    route = "name: scans, when: {called: TO_GENERAL}, only: {modality: MR}, to: [PUBPACS], wait: 60s"
+    node = build(with_routes(route))
+    ct, mr, _ = study(ct=2, mr=2)
+    fakes.receive_all(node, [ct[0], mr[0], ct[1], mr[1]])
+    assert queued(node) == uids(mr)
+
+
+def test_a_referral_that_carries_nothing_comes_to_an_end(build: Callable[..., Node]) -> None:
+    route = "name: scans, when: {called: TO_GENERAL}, only: {modality: MR}, to: [PUBPACS], wait: 60s"
+    node = build(with_routes(route))
+    ct, mr, _ = study(ct=1, mr=1)
+    fakes.receive_all(node, ct)
+    fakes.complete(node)
+    assert (only(node).state, only(node).instances) == ("sent", 0)
+    fakes.receive_all(node, mr, called="REFERNODE")
+    fakes.complete(node)
+    assert uids(mr) == set(drain(node).uids)
+
+
+def test_two_routes_to_one_partner_send_what_either_carries(build: Callable[..., Node]) -> None:
+    """MR came before the route that carries it chose the study, and again after it: neither is lost."""
+    node = build(
+        with_routes(
+            "name: ct, when: {called: TO_GENERAL}, only: {modality: CT}, to: [PUBPACS], wait: 60s",
+            "name: all, when: {modality: OT}, to: [PUBPACS], wait: 120s",
+        )
+    )
+    ct, mr, other = study(ct=1, mr=2, sr=1)
+    fakes.receive_all(node, [*ct, mr[0]])
+    assert queued(node) == uids(ct)
+    fakes.receive_all(node, [*other, mr[1]])
+    assert queued(node) == uids(ct, mr, other)
+    assert only(node).route == "ct, all"
+    assert fakes.complete(node) == 0  # the longer of the two quiet times
+    assert fakes.complete(node) == 1
+
+
+def test_a_route_that_was_renamed_goes_on_with_the_study(build: Callable[..., Node]) -> None:
+    first, second = study(ct=2)[0]
+    fakes.receive(build(), first)
+    node = build(fakes.CONFIG.replace("name: referrals", "name: to the hospital"))
+    fakes.receive(node, second)
+    assert queued(node) == uids([first, second])
+    assert len(referred(node)) == 1
+
+
+def test_each_partner_has_its_own_referral(build: Callable[..., Node]) -> None:
+    node = build(with_routes("name: both, when: {called: TO_GENERAL}, to: [PUBPACS, ISLPACS], wait: 60s"))
+    ct = study()[0]
+    fakes.receive_all(node, ct)
+    assert {r.partner for r in referred(node)} == {"PUBPACS", "ISLPACS"}
+    assert queued(node) == queued(node, "ISLPACS") == uids(ct)
+
+
+# -- late images -----------------------------------------------------------------------------------------------
+
+
+def test_a_late_image_sends_the_difference(here: Node) -> None:
+    ct = study(ct=3)[0]
+    fakes.receive_all(here, ct[:2])
+    fakes.complete(here)
+    fake = drain(here)
+    assert only(here).state == "sent"
+    fakes.receive(here, ct[2])
+    assert only(here).state == "receiving"
+    assert drain(here, fake).uids == [s.sop_instance for s in ct[:2]]
+    fakes.complete(here)
+    assert drain(here, fake).uids == [s.sop_instance for s in ct]
+    assert only(here).state == "sent"
+
+
+@pytest.mark.parametrize("answer", [0x0000, 0xA700])
+def test_an_image_that_comes_while_its_study_is_being_sent(here: Node, answer: int) -> None:
+    ct = study(ct=4)[0]
+    fakes.receive_all(here, ct[:3])
+    fakes.complete(here)
+    fake = FakePartner(statuses={ct[1].sop_instance: answer})
+    fake.on_send = lambda _: fakes.receive(here, ct[3]) and None if len(fake.sent) == 1 else None
+    drain(here, fake)
+    assert only(here).state == "receiving"
+    assert len(fake.sent) == 3
+    fake.statuses = {}
+    fakes.complete(here)
+    drain(here, fake)
+    fakes.complete(here, 3600)
+    drain(here, fake)
+    assert only(here).state == "sent"
+    assert set(fake.uids) == uids(ct)
+
+
+def test_an_image_of_a_study_that_was_sent_and_then_doubted_does_not_go(here: Node) -> None:
+    first, late = study(ct=2)[0]
+    fakes.receive(here, first)
+    fakes.complete(here)
+    fake = drain(here)
+    here.database.write(lambda: refer.quarantine(1, "two patients"))
+    assert only(here).state == "sent"
+    fakes.receive(here, late)
+    fakes.complete(here)
+    assert drain(here, fake).uids == [first.sop_instance]
+    assert (only(here).state, only(here).reason) == ("quarantined", "two patients")
+    refer.release([only(here).id], "one patient after all", "anna", here)
+    assert drain(here, fake).uids == [first.sop_instance, late.sop_instance]
+
+
+# -- gates -----------------------------------------------------------------------------------------------------
+
+
+def test_a_hold_lasts_until_a_release(here: Node) -> None:
+    fakes.receive_all(here, study()[0])
+    number = only(here).id
+    (held,) = refer.hold([number], "the patient asked", "anna", here)
+    assert (held.state, held.reason) == ("held", "the patient asked")
+    assert refer.hold([number], "again", "anna", here) == []
+    fakes.complete(here)
+    assert only(here).progress == "complete"
+    assert not drain(here).sent
+    (released,) = refer.release([number], "", "anna", here)
+    assert (released.state, released.reason) == ("complete", "")
+    assert refer.release([number], "", "anna", here) == []
+    assert len(drain(here).sent) == 2
+    with here.database.read():
+        texts = [event.text for event in audit.events(referral=number) if "anna" in event.text]
+    assert texts == ["held by anna: the patient asked", "released by anna: no reason given"]
+
+
+def test_a_quarantine_wants_a_reason_to_end(here: Node) -> None:
+    fakes.receive_all(here, study()[0])
+    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    fakes.complete(here)
+    assert not drain(here).sent
+    assert refer.hold([only(here).id], "more doubt", "anna", here) == []
+    with pytest.raises(UsageError, match="--reason"):
+        refer.release([only(here).id], "", "anna", here)
+    assert only(here).state == "quarantined"
+    refer.release([only(here).id], "looked at the images", "anna", here)
+    with here.database.read():
+        (found,) = index.studies(1)
+    assert found.quarantine == ""
+    assert len(drain(here).sent) == 2
+
+
+def test_a_quarantine_that_came_after_all_was_sent_can_be_ended(here: Node) -> None:
+    fakes.receive_all(here, study()[0])
+    fakes.complete(here)
+    drain(here)
+    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    with pytest.raises(UsageError, match="--reason"):
+        refer.release([only(here).id], "", "anna", here)
+    assert refer.release([only(here).id], "looked at the images", "anna", here)
+    with here.database.read():
+        assert index.studies(1)[0].quarantine == ""
+    assert not refer.release([only(here).id], "again", "anna", here)
+
+
+def test_the_study_stays_in_quarantine_until_its_last_gate_opens(build: Callable[..., Node]) -> None:
+    node = build(with_routes("name: both, when: {called: TO_GENERAL}, to: [PUBPACS, ISLPACS], wait: 60s"))
+    fakes.receive_all(node, study()[0])
+    node.database.write(lambda: refer.quarantine(1, "doubt"))
+    seen = []
+    for each in referred(node):
+        refer.release([each.id], "fine", "anna", node)
+        with node.database.read():
+            seen.append(index.studies(1)[0].quarantine)
+    assert seen == ["doubt", ""]
+
+
+def test_a_study_in_quarantine_opens_its_referrals_closed(here: Node) -> None:
+    first, second = study()[0]
+    fakes.receive(here, first, called="REFERNODE")
+    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    fakes.receive(here, second)
+    assert (only(here).state, only(here).reason) == ("quarantined", "doubt")
+
+
+@pytest.mark.parametrize("change", [refer.hold, refer.release])
+def test_a_referral_that_there_is_not_changes_nothing(here: Node, change: Callable[..., list[Referral]]) -> None:
+    fakes.receive_all(here, study()[0])
+    with pytest.raises(UsageError, match="no referral 99"):
+        change([only(here).id, 99], "why", "anna", here)
+    assert only(here).state == "receiving"

@@ -1,0 +1,252 @@
+"""operations/retrieve.py: a C-MOVE is decided before anybody is contacted, and its crossing written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+
+from dicomnode.errors import BadIdentifier, GateClosed, UnknownDestination
+from dicomnode.operations import housekeep, refer, retrieve
+from dicomnode.operations.forward import forward
+from dicomnode.operations.ports import Node, Originator
+from dicomnode.operations.retrieve import Plan, SubOperation
+from dicomnode.rules.matching import Model
+from dicomnode.store import audit, queue, referrals
+from tests import fakes
+from tests.fakes import FakePartner
+from tests.samples import Sample, make_instances
+
+WHO = Originator("RAD_WS", 7, 1)
+
+
+def plan(node: Node, to: str, caller: str = "RAD_WS", study: str = "", level: str = "STUDY", **keys: str) -> Plan:
+    asked = fakes.asked(level, **({"StudyInstanceUID": study} if study else {}), **keys)
+    return retrieve.plan(asked, Model.STUDY_ROOT, to, node.config.partners[caller], node)
+
+
+def send(node: Node, made: Plan, fake: FakePartner) -> list[SubOperation]:
+    return list(retrieve.send(made, WHO, fake, node, lambda: False))
+
+
+def ledger(node: Node) -> list[tuple[str, str, int | None]]:
+    with node.database.read():
+        return [(t.partner, t.state, t.last_status) for t in queue.listed(100)]
+
+
+def referred(node: Node) -> list[referrals.Referral]:
+    with node.database.read():
+        return referrals.listed()
+
+
+@pytest.fixture
+def study(here: Node) -> list[Sample]:
+    """Three instances of harbour that no route chose."""
+    made = make_instances(3, seed="move")
+    fakes.receive_all(here, made, called="REFERNODE")
+    return made
+
+
+# -- within the site -------------------------------------------------------------------------------------------
+
+
+def test_a_workstation_moves_its_own_site_s_study_to_itself(here: Node, study: list[Sample]) -> None:
+    fake = FakePartner()
+    done = send(here, plan(here, "RAD_WS", study=study[0].study), fake)
+    assert done == [SubOperation(s.sop_instance, completed=True) for s in study]
+    assert [(s.dataset, s.partner, s.originator) for s in fake.sent] == [(s.dataset, "RAD_WS", WHO) for s in study]
+    assert not referred(here)  # no border was crossed
+    assert not ledger(here)
+
+
+def test_one_series_or_image_can_be_chosen(here: Node, study: list[Sample]) -> None:
+    keys = {"SeriesInstanceUID": study[0].series, "SOPInstanceUID": study[1].sop_instance}
+    found = plan(here, "RAD_WS", study=study[0].study, level="IMAGE", **keys).instances
+    assert [i.sop_instance_uid for i in found] == [study[1].sop_instance]
+
+
+def test_nothing_found_is_nothing_to_do(here: Node) -> None:
+    fake = FakePartner()
+    assert send(here, plan(here, "PUBPACS", study="1.2.3"), fake) == []
+    assert not fake.contexts
+    assert not referred(here)
+
+
+# -- refusals, before any contact ------------------------------------------------------------------------------
+
+REFUSED = [
+    ("RAD_WS", "NOWHERE", "unknown"),
+    ("RAD_WS", "CT1", "unknown"),  # known, and nobody can call it
+    ("RAD_WS", "PEAK_WS", "forbidden"),
+    ("PUBPACS", "RAD_WS", "forbidden"),
+    ("PUBPACS", "ISLPACS", "forbidden"),
+    ("RAD_WS", "", "unknown"),
+    ("RAD_WS", "pubpacs", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("caller", "to", "why"), REFUSED)
+def test_a_destination_comes_from_the_configuration_alone(
+    here: Node, study: list[Sample], caller: str, to: str, why: str
+) -> None:
+    with pytest.raises(UnknownDestination) as caught:
+        plan(here, to, caller, study[0].study)
+    assert str(caught.value) == f"Move Destination {to} unknown"  # the caller does not learn which
+    with here.database.read():
+        event = audit.events()[-1]
+    assert (event.kind, event.partner) == ("move destination refused", caller)
+    assert event.text.endswith(why)
+
+
+def test_one_title_at_two_sites_is_the_one_that_may_be_reached(build: Callable[..., Node]) -> None:
+    node = build(fakes.CONFIG.replace("PEAK_WS:  {site: peak,", "PEAK_WS:  {site: peak, ae_title: RAD_WS,"))
+    made = make_instances(1)
+    fakes.receive_all(node, made, called="REFERNODE")
+    assert plan(node, "RAD_WS", study=made[0].study).destination.name == "RAD_WS"
+    assert plan(node, "RAD_WS", "PEAK_WS", study=made[0].study).destination.name == "PEAK_WS"
+
+
+def test_a_bad_identifier_is_refused(here: Node, study: list[Sample]) -> None:
+    with pytest.raises(BadIdentifier):
+        plan(here, "RAD_WS")
+
+
+def test_another_site_s_study_does_not_exist(here: Node, study: list[Sample]) -> None:
+    assert plan(here, "PEAK_WS", "PEAK_WS", study[0].study).instances == ()
+    assert plan(here, "PUBPACS", "PUBPACS", study[0].study).instances == ()
+
+
+@pytest.mark.parametrize("to", ["RAD_WS", "PUBPACS"])
+def test_a_quarantined_study_goes_nowhere(here: Node, study: list[Sample], to: str) -> None:
+    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    with pytest.raises(GateClosed):
+        plan(here, to, study=study[0].study)
+    assert not referred(here)
+
+
+# -- across a flow ---------------------------------------------------------------------------------------------
+
+
+def test_a_move_across_opens_a_referral_and_writes_every_result_down(here: Node, study: list[Sample]) -> None:
+    fake = FakePartner(statuses={study[1].sop_instance: 0xB000})
+    done = send(here, plan(here, "PUBPACS", study=study[0].study), fake)
+    assert [(d.completed, d.warning) for d in done] == [(True, False), (True, True), (True, False)]
+    assert ledger(here) == [("PUBPACS", "delivered", 0), ("PUBPACS", "delivered", 0xB000), ("PUBPACS", "delivered", 0)]
+    (found,) = referred(here)
+    assert (found.route, found.state, found.delivered) == ("C-MOVE by RAD_WS", "sent", 3)
+    with here.database.read():
+        assert [e.kind for e in audit.events(referral=found.id)][-1] == "referral sent"
+    assert plan(here, "PUBPACS", "PUBPACS", study[0].study).instances  # and the hospital sees it now
+
+
+def test_a_referral_is_not_sent_while_its_move_goes_on(here: Node, study: list[Sample]) -> None:
+    made = plan(here, "PUBPACS", study=study[0].study)
+    moving = retrieve.send(made, WHO, FakePartner(), here, lambda: False)
+    list(islice(moving, 1))
+    housekeep.tidy(here)
+    assert referred(here)[0].state == "sending"
+    list(moving)
+    assert referred(here)[0].state == "sent"
+
+
+def test_a_move_that_is_given_up_leaves_no_referral_under_way(here: Node, study: list[Sample]) -> None:
+    made, fake = plan(here, "PUBPACS", study=study[0].study), FakePartner()
+    assert len(list(retrieve.send(made, WHO, fake, here, lambda: len(fake.sent) == 1))) == 1
+    assert referred(here)[0].state == "sent"
+    assert len(ledger(here)) == 1
+
+
+def test_a_move_that_was_killed_is_settled_by_the_next_start(here: Node, study: list[Sample]) -> None:
+    made = plan(here, "PUBPACS", study=study[0].study)
+    moving = retrieve.send(made, WHO, FakePartner(), here, lambda: False)
+    next(moving)
+    assert referred(here)[0].state == "sending"
+    housekeep.recover_all(here)
+    assert referred(here)[0].state == "sent"
+
+
+FAILURES = [
+    (FakePartner(unreachable=True), [False] * 3),
+    (FakePartner(rejected=True), [False] * 3),
+    (FakePartner(refused={("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")}), [False] * 3),
+    (FakePartner(status=0xA700), [False] * 3),
+    (FakePartner(lose_at=2), [True, False, False]),
+]
+
+
+@pytest.mark.parametrize(("fake", "completed"), FAILURES, ids=["unreachable", "rejected", "context", "A700", "lost"])
+def test_what_fails_is_told_and_not_queued(
+    here: Node, study: list[Sample], fake: FakePartner, completed: list[bool]
+) -> None:
+    done = send(here, plan(here, "PUBPACS", study=study[0].study), fake)
+    assert [d.completed for d in done] == completed
+    assert [d.sop_instance_uid for d in done] == [s.sop_instance for s in study]
+    assert [state for _, state, _ in ledger(here)] == ["delivered" if c else "dropped" for c in completed]
+    assert referred(here)[0].state == "failed"
+    assert not forward(here.config.partners["PUBPACS"], FakePartner(), here, lambda: False)
+
+    assert all(d.completed for d in send(here, plan(here, "PUBPACS", study=study[0].study), FakePartner()))
+    assert referred(here)[0].state == "sent"  # moved again, with success
+
+
+def test_a_file_that_is_gone_fails_alone(here: Node, study: list[Sample]) -> None:
+    made = plan(here, "RAD_WS", study=study[0].study)
+    here.archive.path(made.instances[1].file).unlink()
+    assert [d.completed for d in send(here, made, FakePartner())] == [True, False, True]
+
+
+# -- together with a route -------------------------------------------------------------------------------------
+
+
+def test_a_route_takes_over_what_was_moved_by_hand(here: Node, study: list[Sample]) -> None:
+    """One image moved, one that failed, one not asked for: the route that chooses the study later owes the last two."""
+    keys = {"SeriesInstanceUID": study[0].series, "SOPInstanceUID": f"{study[0].sop_instance}\\{study[1].sop_instance}"}
+    made = plan(here, "PUBPACS", study=study[0].study, level="IMAGE", **keys)
+    send(here, made, FakePartner(statuses={study[1].sop_instance: 0xA700}))
+    late = make_instances(4, seed="move")[3]
+    fakes.receive(here, late)  # to TO_GENERAL
+    fakes.complete(here)
+    fake = FakePartner()
+    while forward(here.config.partners["PUBPACS"], fake, here, lambda: False):
+        pass
+    assert set(fake.uids) == {study[1].sop_instance, study[2].sop_instance, late.sop_instance}
+    (found,) = referred(here)
+    assert (found.state, found.delivered) == ("sent", 4)
+
+
+def test_a_move_of_what_is_queued_settles_the_route_s_referral(here: Node) -> None:
+    made = make_instances(2, seed="queued")
+    fakes.receive_all(here, made)
+    fakes.complete(here)
+    send(here, plan(here, "PUBPACS", study=made[0].study), FakePartner())
+    assert (len(referred(here)), referred(here)[0].state) == (1, "sent")
+    assert not forward(here.config.partners["PUBPACS"], FakePartner(), here, lambda: False)
+
+
+def test_a_failed_move_takes_nothing_back(here: Node) -> None:
+    made = make_instances(2, seed="back")
+    fakes.receive_all(here, made)
+    fakes.complete(here)
+    forward(here.config.partners["PUBPACS"], FakePartner(), here, lambda: False)
+    send(here, plan(here, "PUBPACS", study=made[0].study), FakePartner(status=0xA700))
+    assert ledger(here) == [("PUBPACS", "delivered", 0)] * 2
+    assert referred(here)[0].state == "sent"
+
+
+def test_an_unreachable_destination_charges_the_queue_nothing(here: Node) -> None:
+    made = make_instances(2, seed="charge")
+    fakes.receive_all(here, made)
+    send(here, plan(here, "PUBPACS", study=made[0].study), FakePartner(unreachable=True))
+    with here.database.read():
+        assert [(t.state, t.attempts) for t in queue.listed(10)] == [("queued", 0)] * 2
+
+
+def test_a_closed_gate_stops_a_move(here: Node) -> None:
+    made = make_instances(1, seed="gate")
+    fakes.receive_all(here, made)
+    number = referred(here)[0].id
+    refer.hold([number], "wait", "anna", here)
+    with pytest.raises(GateClosed, match=f"referral {number} is held"):
+        plan(here, "PUBPACS", study=made[0].study)
+    assert plan(here, "RAD_WS", study=made[0].study).instances  # within the site it may

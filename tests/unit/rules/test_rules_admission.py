@@ -1,0 +1,124 @@
+"""rules/admission.py: who may associate; whoever is not one known partner is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.dicom.instance import ATTRIBUTES, SopInstance
+from dicomnode.errors import ClassNotSupported, DicomnodeError, Mismatch
+from dicomnode.rules import admission
+from dicomnode.rules.admission import Caller, Command, Refusal, Service
+from tests import fakes
+
+CONFIG = """
+node: {ae_title: REFERNODE, aliases: [TO_GENERAL]}
+sites:
+  harbour: {sector: private}
+  peak:    {sector: private}
+  general: {sector: public}
+partners:
+  CT1:     {site: harbour, ae_title: CT, address: [10.1.0.0/24, 10.3.0.7], may: [store]}
+  CT2:     {site: peak, ae_title: CT, address: 10.2.0.0/24, may: [store]}
+  WS:      {site: harbour, host: 10.1.0.30, port: 104, may: [find, move]}
+  V6:      {site: harbour, address: "fd00::/64", may: [store]}
+  LOCAL:   {site: harbour, may: [store]}
+  TARGET:  {site: general, host: 10.9.0.5, port: 104}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> NodeConfig:
+    return fakes.configuration(CONFIG, tmp_path)
+
+
+ADMITTED = [
+    ("CT", "10.1.0.1", "CT1"),
+    ("CT", "10.1.0.255", "CT1"),
+    ("CT", "10.3.0.7", "CT1"),
+    ("CT", "10.2.0.1", "CT2"),  # one title at two sites, told apart by address
+    ("WS", "10.1.0.30", "WS"),  # the host is the address
+    ("V6", "fd00::1", "V6"),
+    ("CT", "::ffff:10.1.0.1", "CT1"),  # IPv4 on a socket bound to [::]
+    ("LOCAL", "192.0.2.1", "LOCAL"),
+]
+
+
+@pytest.mark.parametrize(("calling", "address", "partner"), ADMITTED)
+@pytest.mark.parametrize("called", ["REFERNODE", "TO_GENERAL"])
+def test_a_known_caller_is_one_partner(
+    config: NodeConfig, calling: str, address: str, partner: str, called: str
+) -> None:
+    admitted = admission.admit(config, Caller(calling, called, address))
+    assert isinstance(admitted, Partner)
+    assert admitted.name == partner
+
+
+REFUSED = [
+    ("CT", "OTHER", "10.1.0.1", (1, 1, 7), "unknown called AE title"),
+    ("CT", "refernode", "10.1.0.1", (1, 1, 7), "unknown called AE title"),
+    ("CT", "", "10.1.0.1", (1, 1, 7), "unknown called AE title"),
+    ("NOBODY", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),
+    ("ct", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),
+    ("", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),
+    ("CT1", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),  # its name is not its title
+    ("TARGET", "REFERNODE", "10.9.0.5", (1, 1, 3), "unknown calling AE title"),  # without rights, nobody
+    ("CT", "REFERNODE", "10.4.0.1", (1, 1, 3), "address not allowed"),
+    ("WS", "REFERNODE", "10.1.0.31", (1, 1, 3), "address not allowed"),
+    ("CT", "REFERNODE", "fd00::1", (1, 1, 3), "address not allowed"),
+    ("V6", "REFERNODE", "10.1.0.1", (1, 1, 3), "address not allowed"),
+    ("CT", "REFERNODE", "", (1, 1, 3), "address not allowed"),
+    ("CT", "REFERNODE", "rubbish", (1, 1, 3), "address not allowed"),
+    ("CT", "REFERNODE", "::ffff:10.4.0.1", (1, 1, 3), "address not allowed"),
+]
+
+
+@pytest.mark.parametrize(("calling", "called", "address", "triple", "why"), REFUSED)
+def test_everybody_else_is_refused(
+    config: NodeConfig, calling: str, called: str, address: str, triple: tuple[int, int, int], why: str
+) -> None:
+    assert admission.admit(config, Caller(calling, called, address)) == Refusal(*triple, why)
+
+
+def test_who_could_be_two_is_nobody(config: NodeConfig) -> None:
+    """Loading refuses such a configuration; admission does not lean on that."""
+    twin = config.partners["CT1"].model_copy(update={"name": "TWIN"})
+    doubled = config.model_copy(update={"partners": {**config.partners, "TWIN": twin}})
+    found = admission.admit(doubled, Caller("CT", "REFERNODE", "10.1.0.1"))
+    assert found == Refusal(1, 1, 3, "address fits several partners")
+
+
+def test_rights_are_what_the_configuration_says(config: NodeConfig) -> None:
+    assert admission.services(config, config.partners["CT1"]) == {Service.STORE}
+    assert admission.services(config, config.partners["WS"]) == {Service.FIND, Service.MOVE}
+    assert admission.services(config, config.partners["TARGET"]) == frozenset()
+
+
+def test_nobody_stores_from_whom_nothing_may_flow(config: NodeConfig) -> None:
+    public = config.partners["CT1"].model_copy(update={"site": "general", "may": frozenset({"store", "find"})})
+    assert admission.services(config, public) == {Service.FIND}
+
+
+CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+COMMANDS: list[tuple[Command, type[DicomnodeError] | None]] = [
+    (Command(CT, "1.2.3", CT), None),
+    (Command(CT, "1.2.4", CT), Mismatch),
+    (Command(MR, "1.2.3", MR), Mismatch),
+    (Command(CT, "1.2.3", MR), ClassNotSupported),
+    (Command("", "1.2.3", CT), ClassNotSupported),
+    (Command(CT, "", CT), Mismatch),
+]
+
+
+@pytest.mark.parametrize(("command", "error"), COMMANDS)
+def test_command_and_dataset_speak_of_one_instance(command: Command, error: type[DicomnodeError] | None) -> None:
+    values = dict.fromkeys((a.column for a in ATTRIBUTES), "")
+    values |= {"sop_class_uid": CT, "sop_instance_uid": "1.2.3"}
+    instance = SopInstance(**values, transfer_syntax_uid="", notes=())
+    if error is None:
+        admission.may_store(command, instance)
+        return
+    with pytest.raises(error):
+        admission.may_store(command, instance)

@@ -1,0 +1,142 @@
+"""rules/contexts.py: what is accepted from a partner, and what is proposed for a batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dicomnode.config.model import NodeConfig
+from dicomnode.dicom.classes import STORAGE_CLASSES
+from dicomnode.rules import contexts
+from dicomnode.rules.contexts import Answer, Proposal
+from tests import fakes
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+DEFLATED, JPEG = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70"
+UNKNOWN, PRIVATE = "1.2.840.113619.5.2.9", "1.2.826.0.1.3680043.9.9999.1"
+ECHO, PFIND, PMOVE = "1.2.840.10008.1.1", contexts.PATIENT_ROOT_FIND, contexts.PATIENT_ROOT_MOVE
+FIND, MOVE = contexts.STUDY_ROOT_FIND, contexts.STUDY_ROOT_MOVE
+GET, COMMIT = "1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.1.20.1"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> NodeConfig:
+    return fakes.configuration(fakes.CONFIG, tmp_path)
+
+
+def answer(config: NodeConfig, partner: str, *proposals: Proposal) -> list[Answer]:
+    offered = contexts.offer(config, config.partners[partner])
+    return contexts.accept(proposals, offered, contexts.storable(config))
+
+
+RIGHTS = [
+    ("CT1", {ECHO, CT}),
+    ("RAD_WS", {ECHO, FIND, MOVE, PFIND, PMOVE}),
+    ("ISLPACS", {ECHO, FIND, PFIND}),
+    ("PUBPACS", {ECHO, FIND, MOVE, PFIND, PMOVE}),
+]
+
+
+@pytest.mark.parametrize(("partner", "allowed"), RIGHTS)
+def test_what_a_partner_has_no_right_to_is_not_offered(config: NodeConfig, partner: str, allowed: set[str]) -> None:
+    asked = [ECHO, CT, FIND, MOVE, PFIND, PMOVE, GET, COMMIT]
+    proposals = [Proposal(2 * n + 1, uid, (EXPLICIT,)) for n, uid in enumerate(asked)]
+    answers = answer(config, partner, *proposals)
+    assert [(a.id, a.abstract_syntax) for a in answers] == [(p.id, p.abstract_syntax) for p in proposals]
+    assert {a.abstract_syntax for a in answers if a.result == 0} == allowed
+    assert {a.result for a in answers} == {0, 3}
+
+
+def test_every_storage_class_is_offered_to_who_may_store(config: NodeConfig) -> None:
+    assert set(contexts.offer(config, config.partners["CT1"])) >= STORAGE_CLASSES
+    assert not STORAGE_CLASSES & set(contexts.offer(config, config.partners["PUBPACS"]))
+
+
+SYNTAXES = [  # proposed for storage → accepted
+    ((IMPLICIT, EXPLICIT), IMPLICIT),  # the first that can be stored as it is, not the one we like
+    ((EXPLICIT, IMPLICIT), EXPLICIT),
+    ((UNKNOWN, JPEG, EXPLICIT), JPEG),
+    ((BIG,), BIG),
+    ((DEFLATED, EXPLICIT), EXPLICIT),
+    ((DEFLATED,), None),
+    ((UNKNOWN,), None),
+]
+
+
+@pytest.mark.parametrize(("proposed", "accepted"), SYNTAXES)
+def test_the_first_syntax_that_can_be_stored(
+    config: NodeConfig, proposed: tuple[str, ...], accepted: str | None
+) -> None:
+    (given,) = answer(config, "CT1", Proposal(1, CT, proposed))
+    assert (given.result, given.transfer_syntax) == ((0, accepted) if accepted else (4, proposed[0]))
+
+
+def test_deflated_is_for_those_who_asked_for_it(tmp_path: Path) -> None:
+    config = fakes.configuration(fakes.CONFIG.replace("data: ./data,", "data: ./data, deflated: true,"), tmp_path)
+    assert answer(config, "CT1", Proposal(1, CT, (DEFLATED, EXPLICIT)))[0].transfer_syntax == DEFLATED
+
+
+def test_private_classes_are_taken_where_they_are_named(config: NodeConfig, tmp_path: Path) -> None:
+    assert answer(config, "CT1", Proposal(1, PRIVATE, (EXPLICIT,)))[0].result == 3
+    text = fakes.CONFIG.replace("data: ./data,", f"data: ./data, storage_classes: [{PRIVATE}],")
+    assert answer(fakes.configuration(text, tmp_path), "CT1", Proposal(1, PRIVATE, (EXPLICIT,)))[0].result == 0
+
+
+@pytest.mark.parametrize("uid", [ECHO, FIND, MOVE])
+def test_questions_are_explicit_where_they_can_be(config: NodeConfig, uid: str) -> None:
+    given = answer(config, "RAD_WS", Proposal(1, uid, (IMPLICIT, EXPLICIT)), Proposal(3, uid, (IMPLICIT,)))
+    assert [a.transfer_syntax for a in given] == [EXPLICIT, IMPLICIT]
+    assert answer(config, "RAD_WS", Proposal(1, uid, (JPEG,)))[0].result == 4
+
+
+def test_one_class_in_several_contexts_is_answered_each_by_itself(config: NodeConfig) -> None:
+    given = answer(config, "CT1", Proposal(1, CT, (JPEG,)), Proposal(3, CT, (UNKNOWN,)), Proposal(255, CT, (IMPLICIT,)))
+    assert [(a.id, a.result, a.transfer_syntax) for a in given] == [(1, 0, JPEG), (3, 4, UNKNOWN), (255, 0, IMPLICIT)]
+
+
+def test_a_context_without_a_syntax_is_answered_too(config: NodeConfig) -> None:
+    assert answer(config, "CT1", Proposal(1, CT, ()))[0].result == 4
+
+
+ROLES = [  # (SCU, SCP) as proposed → result, roles in the answer
+    (None, 0, None),
+    ((True, False), 0, (True, False)),
+    ((True, True), 0, (True, False)),  # nobody is its SCP: we never store here
+    ((False, True), 1, None),
+    ((False, False), 1, None),
+]
+
+
+@pytest.mark.parametrize(("roles", "result", "given"), ROLES)
+def test_the_requestor_is_scu(
+    config: NodeConfig, roles: tuple[bool, bool] | None, result: int, given: tuple[bool, bool] | None
+) -> None:
+    (found,) = answer(config, "CT1", Proposal(1, CT, (EXPLICIT,), roles))
+    assert (found.result, found.roles) == (result, given)
+
+
+def test_storage_without_the_right_is_noticed(config: NodeConfig) -> None:
+    assert contexts.refused_storage(answer(config, "PUBPACS", Proposal(1, CT, (EXPLICIT,))))
+    assert not contexts.refused_storage(answer(config, "PUBPACS", Proposal(1, GET, (EXPLICIT,))))
+    assert not contexts.refused_storage(answer(config, "CT1", Proposal(1, CT, (UNKNOWN,))))
+
+
+# -- what we propose -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (128, [128]), (129, [128, 1]), (300, [128, 128, 44])])
+def test_pairs_go_in_groups_that_one_association_can_propose(count: int, sizes: list[int]) -> None:
+    pairs = [(f"1.2.{n}", EXPLICIT) for n in range(count)]
+    grouped = contexts.groups([*pairs, *pairs])
+    assert [len(group) for group in grouped] == sizes
+    assert sorted(pair for group in grouped for pair in group) == sorted(pairs)
+
+
+def test_each_pair_is_one_context_with_an_odd_id() -> None:
+    pairs = [(f"1.2.{n}", JPEG) for n in range(128)]
+    proposals = contexts.propose(pairs)
+    assert [p.id for p in proposals] == list(range(1, 256, 2))
+    assert [(p.abstract_syntax, p.transfer_syntaxes) for p in proposals] == [(uid, (JPEG,)) for uid, _ in pairs]
+    assert all(p.roles is None for p in proposals)

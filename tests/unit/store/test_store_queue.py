@@ -1,0 +1,271 @@
+"""store/queue.py: every arrow of a transfer, claims that are never shared, and plans that scan nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from dicomnode.operations.ports import Node
+from dicomnode.store import queue
+from dicomnode.store.database import execute, one, rows
+from dicomnode.store.queue import Batch, Pause, Result, State
+from tests import fakes
+from tests.fakes import START
+from tests.samples import make_instances
+
+P = "PUBPACS"
+
+
+def ready(node: Node, count: int = 3, seed: object = "queue") -> list[int]:
+    """Transfers of a complete study; their ids."""
+    fakes.receive_all(node, make_instances(count, seed=seed))
+    fakes.complete(node)
+    with node.database.read():
+        return [t.transfer for t in queue.listed(1000)][-count:]
+
+
+def claim(node: Node, most: int = 100, worker: str = "me", partner: str = P) -> Batch | None:
+    return node.database.write(lambda: queue.claim(partner, most, worker, node.clock()))
+
+
+def states(node: Node) -> list[str]:
+    with node.database.read():
+        return [t.state for t in queue.listed(1000)]
+
+
+def is_ready(node: Node, partner: str = P) -> bool:
+    with node.database.read():
+        return queue.is_ready(partner, node.clock())
+
+
+def put(node: Node, ids: Sequence[int], state: State) -> None:
+    """Bring transfers into a state, by no arrow."""
+    node.database.write(lambda: [execute("UPDATE transfers SET state = ? WHERE id = ?", state, i) for i in ids])
+
+
+# -- claims ----------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_takes_what_is_due_of_one_referral(here: Node) -> None:
+    first, second = ready(here, 3, "a"), ready(here, 2, "b")
+    batch = claim(here, 2)
+    assert batch
+    assert [c.transfer for c in batch.transfers] == first[:2]
+    assert (batch.partner, batch.study) == (P, 1)
+    assert all(c.claimed_at == here.clock() and c.attempts == 0 for c in batch.transfers)
+    assert all(here.archive.path(c.file).exists() for c in batch.transfers)
+    for expected in (first[2:], second):
+        batch = claim(here)
+        assert batch
+        assert [c.transfer for c in batch.transfers] == expected
+    assert not is_ready(here)
+    assert claim(here) is None
+
+
+def setting(sql: str) -> Callable[[Node], object]:
+    return lambda node: node.database.write(lambda: execute(sql))
+
+
+NOT_READY = {
+    "gate held": setting("UPDATE referrals SET gate = 'held'"),
+    "gate quarantined": setting("UPDATE referrals SET gate = 'quarantined'"),
+    "receiving": setting("UPDATE referrals SET progress = 'receiving'"),
+    "due later": setting("UPDATE transfers SET due_at = due_at + 3600000000"),
+    "held": setting("UPDATE transfers SET state = 'held'"),
+    "dropped": setting("UPDATE transfers SET state = 'dropped'"),
+    "another partner": setting("UPDATE referrals SET partner = 'OTHER'"),
+}
+
+
+@pytest.mark.parametrize("why", NOT_READY)
+def test_what_may_not_go_is_not_claimed(here: Node, why: str) -> None:
+    ready(here)
+    assert is_ready(here)
+    NOT_READY[why](here)
+    assert not is_ready(here)
+    assert claim(here) is None
+
+
+def test_image_by_image_is_claimed_while_it_is_received(here: Node) -> None:
+    ready(here)
+    setting("UPDATE referrals SET progress = 'receiving', wait = 0")(here)
+    assert is_ready(here)
+    assert claim(here)
+    with here.database.read():
+        assert one("SELECT progress FROM referrals") == ("receiving",)
+
+
+_CLAIM = """
+import json, sys
+from pathlib import Path
+from dicomnode.store.database import Database
+from dicomnode.store import queue
+database, taken = Database(Path(sys.argv[1])), []
+sys.stdin.readline()
+while batch := database.write(lambda: queue.claim("PUBPACS", 3, sys.argv[2], 2**60)):
+    taken += [claimed.transfer for claimed in batch.transfers]
+print(json.dumps(taken))
+"""
+
+
+def test_two_processes_never_share_a_claim(here: Node) -> None:
+    for number in range(30):
+        fakes.receive_all(here, make_instances(4, seed=number))
+    fakes.complete(here)
+    commands = [[sys.executable, "-c", _CLAIM, str(here.database.path), name] for name in ("one", "two")]
+    running = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in commands
+    ]
+    for process in running:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    one_, two = (json.loads(process.communicate()[0]) for process in running)
+    with here.database.read():
+        assert sorted(one_ + two) == [t.transfer for t in queue.listed(1000)]
+        counts = dict(rows("SELECT claimed_by, count(*) FROM transfers GROUP BY 1"))
+    assert len(one_ + two) == 120
+    assert (counts.get("one", 0), counts.get("two", 0)) == (len(one_), len(two))
+
+
+def test_a_dead_worker_s_claims_are_given_back_and_no_others(here: Node) -> None:
+    ready(here, 2, "a")
+    ready(here, 2, "b")
+    claim(here, worker="dead")
+    claim(here, worker="living")
+    assert here.database.write(lambda: queue.reclaim("dead")) == 2
+    assert states(here) == ["queued", "queued", "active", "active"]
+    assert here.database.write(lambda: queue.reclaim("dead")) == 0
+    with here.database.read():
+        assert queue.claimants() == ["living"]
+
+
+def test_what_was_not_used_is_given_back_and_charged_nothing(here: Node) -> None:
+    ids = ready(here)
+    claim(here)
+    here.database.write(lambda: queue.give_back(ids[1:]))
+    assert states(here) == ["active", "queued", "queued"]
+    with here.database.read():
+        assert [t.attempts for t in queue.listed(10)] == [0, 0, 0]
+
+
+# -- arrows ----------------------------------------------------------------------------------------------------
+
+FINISHED = [
+    (Result(0, State.DELIVERED, START, 0), ("delivered", 1, 0, ""), True),
+    (Result(0, State.HELD, START, 0x0122, "no"), ("held", 1, 0x0122, "no"), True),
+    (Result(0, State.QUEUED, START, 0xA700, "full", START + 9), ("queued", 1, 0xA700, "full"), False),
+    (Result(0, State.QUEUED, START, None, "lost", START + 9, charge=False), ("queued", 0, None, "lost"), False),
+]
+
+
+@pytest.mark.parametrize(("result", "row", "finished"), FINISHED)
+def test_a_result_is_written_down(here: Node, result: Result, row: tuple[object, ...], finished: bool) -> None:
+    (number,) = ready(here, 1)
+    made = Result(number, *(getattr(result, f) for f in ("state", "at", "status", "reason", "due_at", "charge")))
+    here.database.write(lambda: queue.finish([made]))
+    assert states(here) == ["queued"]  # it was not ours
+    claim(here)
+    here.database.write(lambda: queue.finish([made]))
+    with here.database.read():
+        (t,) = queue.listed(1)
+        (at, by) = one("SELECT finished_at, claimed_by FROM transfers")
+    assert (t.state, t.attempts, t.last_status, t.reason) == row
+    assert (at is not None, by) == (finished, "")
+
+
+def hold(ids: list[int]) -> list[int]:
+    return queue.hold(ids, "why")
+
+
+def release(ids: list[int]) -> list[int]:
+    return queue.release(ids, START)
+
+
+def retry(ids: list[int]) -> list[int]:
+    return queue.retry(ids, START)
+
+
+ARROWS = [  # from which states each goes, and to which
+    (hold, {State.QUEUED: State.HELD}),
+    (release, {State.HELD: State.QUEUED}),
+    (retry, {State.QUEUED: State.QUEUED, State.HELD: State.QUEUED}),
+]
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize(("arrow", "goes"), ARROWS, ids=["hold", "release", "retry"])
+def test_a_person_s_word_is_an_arrow_of_the_diagram(
+    here: Node, arrow: Callable[[list[int]], list[int]], goes: dict[State, State], state: State
+) -> None:
+    ids = ready(here, 1)
+    put(here, ids, state)
+    assert here.database.write(lambda: arrow([*ids, 999])) == (ids if state in goes else [])
+    assert states(here) == [goes.get(state, state)]
+
+
+@pytest.mark.parametrize("arrow", [release, retry])
+def test_a_settled_referral_sends_again(here: Node, arrow: Callable[[list[int]], list[int]]) -> None:
+    ids = ready(here, 1)
+    put(here, ids, State.HELD)
+    setting("UPDATE referrals SET progress = 'sent'")(here)
+    here.database.write(lambda: arrow(ids))
+    assert is_ready(here)
+
+
+@pytest.mark.parametrize("state", State)
+def test_an_instance_is_queued_once_and_again_only_when_it_was_dropped(here: Node, state: State) -> None:
+    ids = ready(here, 1)
+    put(here, ids, state)
+    again = here.database.write(lambda: queue.enqueue(1, P, [1], START))
+    assert (again, states(here)) == ((1, ["queued"]) if state is State.DROPPED else (0, [state]))
+
+
+# -- lanes -----------------------------------------------------------------------------------------------------
+
+
+def paused(node: Node) -> Pause:
+    with node.database.read():
+        return queue.paused(P)
+
+
+def test_a_lane_is_paused_and_resumed(here: Node) -> None:
+    assert paused(here) == Pause(0, 0, "", 0)
+    pause = Pause(START + 30, 2, "down", START)
+    here.database.write(lambda: queue.pause(P, pause))
+    assert paused(here) == pause
+    assert here.database.write(lambda: queue.unpause(P))
+    assert (paused(here).until, paused(here).failures) == (0, 2)  # it half-opens
+    assert not here.database.write(lambda: queue.unpause(P))
+    here.database.write(lambda: queue.resume(P, START + 40))
+    assert (paused(here).until, paused(here).failures, paused(here).reason) == (0, 0, "")
+
+
+def test_studies_without_room_are_counted_when_they_differ(here: Node) -> None:
+    assert [here.database.write(lambda s=s: queue.short(P, s)) for s in (1, 1, 2, 1)] == [1, 1, 2, 3]
+    here.database.write(lambda: queue.resume(P, START))
+    assert here.database.write(lambda: queue.short(P, 1)) == 1
+
+
+# -- what is to be seen ----------------------------------------------------------------------------------------
+
+
+def test_the_queue_is_listed_and_summed_up(here: Node) -> None:
+    ids = ready(here, 5)
+    for number, state in zip(ids, State, strict=True):
+        put(here, [number], state)
+    here.database.write(lambda: queue.pause(P, Pause(START, 1, "down", START)))
+    with here.database.read():
+        (shape,) = queue.shape()
+        assert [t.transfer for t in queue.listed(10, state="held")] == [ids[3]]
+        assert len(queue.listed(10, partner=P, referral=1)) == 5
+        assert queue.listed(10, partner="OTHER") == []
+        assert len(queue.listed(2)) == 2
+        assert queue.partners_of(ids) == {P}
+    assert (shape.queued, shape.active, shape.held, shape.delivered) == (1, 1, 1, 1)
+    assert (shape.partner, shape.paused_until, shape.reason) == (P, START, "down")
+    assert shape.oldest == START

@@ -1,0 +1,285 @@
+"""store/search.py: terms as SQL, end to end over a small archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from dicomnode.dicom.instance import BY_COLUMN
+from dicomnode.operations.ports import Node
+from dicomnode.rules import matching
+from dicomnode.rules.matching import Model
+from dicomnode.store import search
+from dicomnode.store.search import Scope
+from tests import fakes
+from tests.samples import Sample, make_instances
+
+HARBOUR, PEAK = Scope(site="harbour"), Scope(site="peak")
+GENERAL = Scope(partners=("PUBPACS", "PUB_WS"))
+
+UTF8 = {"SpecificCharacterSet": "ISO_IR 192"}
+PATIENTS = [  # (key, attributes), each one study of one instance of harbour
+    ("doe", {"PatientName": "Doe^John", "PatientID": "A_1", "StudyDate": "20260105", "StudyTime": "0930"}),
+    ("doeq", {"PatientName": "DOE^JOHN^Q", "PatientID": "AB1", "StudyDate": "20260110", "StudyTime": "093000.5"}),
+    ("percent", {"PatientName": "O'Neil^100%", "PatientID": "50%", "StudyDate": "20260131", "StudyTime": "235959.999"}),
+    ("bracket", {"PatientName": "Smith[1]^Ann", "PatientID": "[a]", "StudyDate": "", "StudyTime": ""}),
+    ("jerome", {"PatientName": "Jérôme^Émile", "PatientID": "a_1", "StudyDate": "20251231", "StudyTime": "12", **UTF8}),
+    (
+        "yamada",
+        {"PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう", "PatientID": "J1", "StudyDate": "20260105", **UTF8},
+    ),
+    ("empty", {"PatientName": "", "PatientID": "", "StudyDate": "20260601", "StudyTime": "080000"}),
+]
+ORDER = {
+    "doe": {"AccessionNumber": "ACC?1", "StudyDescription": "CT Head", "ReferringPhysicianName": "House^Gregory^"},
+    "doeq": {"AccessionNumber": "ACCX1", "StudyDescription": "ct head"},
+}
+
+
+@dataclass(frozen=True)
+class Small:
+    """A node with the studies of PATIENTS; `name` tells a study by its UID."""
+
+    node: Node
+    name: dict[str, str]
+    made: dict[str, list[Sample]]
+
+    def ask(
+        self, scope: Scope, level: str = "STUDY", model: Model = Model.STUDY_ROOT, **keys: str
+    ) -> list[dict[str, str]]:
+        query = matching.query(fakes.asked(level, **keys), model)
+        columns = {item.tag: item.column for item in query.returns}
+        found = search.answers(self.node.database, query, scope)
+        return [{columns[tag]: text for tag, text in answer.items()} for answer in found]
+
+    def who(self, **keys: str) -> list[str]:
+        return sorted(self.name[a["study_instance_uid"]] for a in self.ask(HARBOUR, **keys))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
+    node = fakes.make_node(tmp_path_factory.mktemp("search"))
+    made, name = {}, {}
+    for key, attributes in PATIENTS:
+        more = {"StudyTime": "", "AccessionNumber": "", "StudyDescription": "", "ReferringPhysicianName": ""}
+        more |= attributes | ORDER.get(key, {})
+        made[key] = make_instances(1, seed=key, **more)
+        name[made[key][0].study] = key
+        fakes.receive_all(node, made[key], called="REFERNODE")
+    yield Small(node, name, made)
+    node.database.close()
+
+
+EVERYBODY = sorted(key for key, _ in PATIENTS)
+MATCHES: list[tuple[str, dict[str, str], list[str]]] = [
+    ("F02 universal", {"PatientName": ""}, EVERYBODY),
+    ("F03 * is universal", {"PatientName": "*"}, EVERYBODY),
+    ("F32 * matches the unknown", {"StudyDescription": "*"}, EVERYBODY),
+    ("F33 ?* does not", {"StudyDescription": "?*"}, ["doe", "doeq"]),
+    ("F04 names without case", {"PatientName": "doe^JOHN"}, ["doe"]),
+    ("F05 the whole name", {"PatientName": "Doe"}, []),
+    ("F06 with a wild card", {"PatientName": "DOE*"}, ["doe", "doeq"]),
+    ("F08 ? is one character", {"PatientName": "J?rome^?mile"}, ["jerome"]),
+    ("F57 accents aside", {"PatientName": "JEROME^EMILE"}, ["jerome"]),
+    ("F86 trailing carets", {"PatientName": "DOE^JOHN^^^"}, ["doe"]),
+    ("F86 trailing carets and wild card", {"PatientName": "DOE^JO?N^^"}, ["doe"]),
+    ("nothing but carets", {"PatientName": "^^^^"}, EVERYBODY),
+    ("F59 ideographic, no =", {"PatientName": "山田*"}, ["yamada"]),
+    ("F60 in its group", {"PatientName": "*=山田^太郎"}, ["yamada"]),
+    ("F60 in the wrong group", {"PatientName": "山田*=*"}, []),
+    ("phonetic", {"PatientName": "==やまだ*"}, ["yamada"]),
+    ("alphabetic of three", {"PatientName": "yamada^tarou"}, ["yamada"]),
+    ("[ is literal", {"PatientName": "smith[1]*"}, ["bracket"]),
+    ("[ is no class", {"PatientName": "smith[0-9]*"}, []),
+    ("% is literal", {"PatientName": "*100%"}, ["percent"]),
+    ("F09 _ is literal", {"PatientID": "A_*"}, ["doe"]),
+    ("F10 % is literal", {"PatientID": "5%"}, []),
+    ("[a] is literal", {"PatientID": "[a]*"}, ["bracket"]),
+    ("F07 IDs by case", {"PatientID": "a_1"}, ["jerome"]),
+    ("F75 LO by case", {"StudyDescription": "CT*"}, ["doe"]),
+    ("F11 padding", {"PatientID": " A_1  "}, ["doe"]),
+    ("? in a stored value", {"AccessionNumber": "ACC?1"}, ["doe", "doeq"]),
+    ("a quote", {"PatientName": "o'neil*"}, ["percent"]),
+    ("physician", {"ReferringPhysicianName": "HOUSE^GREGORY"}, ["doe"]),
+    ("physician by wild card", {"ReferringPhysicianName": "house*"}, ["doe"]),
+    ("F13 a range of dates", {"StudyDate": "20260105-20260110"}, ["doe", "doeq", "yamada"]),
+    ("F14 open below", {"StudyDate": "-20260105"}, ["doe", "jerome", "yamada"]),
+    ("F15 open above", {"StudyDate": "20260131-"}, ["empty", "percent"]),
+    ("one date", {"StudyDate": "20260110"}, ["doeq"]),
+    ("F16 reversed", {"StudyDate": "20260110-20260105"}, []),
+    ("F17 malformed", {"StudyDate": "yesterday"}, []),
+    ("F17 a hyphen", {"StudyDate": "-"}, ["doe", "doeq", "empty", "jerome", "percent", "yamada"]),
+    ("F87 * in a date", {"StudyDate": "*"}, EVERYBODY),
+    ("F18 a range of times", {"StudyTime": "0800-1000"}, ["doe", "doeq", "empty"]),
+    ("F21 to the end of the day", {"StudyTime": "235959-"}, ["percent"]),
+    ("F19 less precise key", {"StudyTime": "0930"}, ["doe", "doeq"]),
+    ("F20 more precise key", {"StudyTime": "093000-093000"}, ["doe", "doeq"]),
+    ("a fraction", {"StudyTime": "093000.5"}, ["doeq"]),
+    ("an hour", {"StudyTime": "12"}, ["jerome"]),
+    ("with colons", {"StudyTime": "09:30:00-09:30:59"}, ["doe", "doeq"]),
+    ("times malformed", {"StudyTime": "noon-"}, []),
+    ("F22 date and time apart", {"StudyDate": "20260105-20260131", "StudyTime": "0930-1000"}, ["doe", "doeq"]),
+    ("two keys", {"PatientName": "doe*", "PatientID": "AB1"}, ["doeq"]),
+    ("F83 not supported", {"PatientComments": "anything"}, EVERYBODY),
+    ("F68 counts do not match", {"NumberOfStudyRelatedInstances": "99"}, EVERYBODY),
+]
+
+
+@pytest.mark.parametrize(("keys", "found"), [m[1:] for m in MATCHES], ids=[m[0] for m in MATCHES])
+def test_matching(small: Small, keys: dict[str, str], found: list[str]) -> None:
+    assert small.who(StudyInstanceUID="", **keys) == sorted(found)
+
+
+def test_uids_are_lists_of_any_length(small: Small) -> None:
+    mine = [small.made[key][0].study for key in ("doe", "percent")]
+    many = "\\".join([*mine, *(f"1.2.3.{n}" for n in range(40_000))])
+    assert small.who(StudyInstanceUID=many) == ["doe", "percent"]
+
+
+def test_values_come_back_as_they_were_sent(small: Small) -> None:
+    uid = small.made["yamada"][0].study
+    (answer,) = small.ask(HARBOUR, StudyInstanceUID=uid, PatientName="", StudyDate="", AccessionNumber="")
+    assert answer == {
+        "study_instance_uid": uid,
+        "patient_name": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        "study_date": "20260105",
+        "accession_number": "",
+    }
+
+
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
+def test_every_column_can_be_asked_for_and_returned(small: Small, level: str) -> None:
+    """No attribute of the index is without its column, at any level that has it."""
+    keywords = [a.keyword for a in BY_COLUMN.values() if not a.keyword.endswith("UID")]
+    sample = small.made["doe"][0]
+    upper = {"StudyInstanceUID": sample.study, "SeriesInstanceUID": sample.series, "SOPInstanceUID": ""}
+    (answer,) = small.ask(HARBOUR, level, **upper, **dict.fromkeys(keywords, ""))
+    assert answer["study_instance_uid"] == sample.study
+    for keyword in keywords:
+        small.ask(HARBOUR, level, **upper, **{keyword: "1"})
+
+
+# -- entities, counts and scopes -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def build_studies(here: Node) -> Callable[..., list[Sample]]:
+    def receive(
+        count: int, seed: object, partner: str = "CT1", called: str = "REFERNODE", **more: object
+    ) -> list[Sample]:
+        made = make_instances(count, seed=seed, **more)  # type: ignore[arg-type]
+        fakes.receive_all(here, made, partner, called)
+        return made
+
+    return receive
+
+
+def test_one_answer_for_each_entity(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
+    """Two studies of one patient, one of two series: 1 patient, 2 studies, 2 series, 3 instances."""
+    uid = build_studies(2, "a", PatientID="P", modality="CT")[0].study
+    build_studies(1, "a", PatientID="P", modality="OT", study_uid=uid, series=2)
+    build_studies(1, "b", PatientID="P", modality="MR")
+    small = Small(here, {}, {})
+    counts = {
+        "PATIENT": ("Patient", {"Studies": "2", "Series": "3", "Instances": "4"}),
+        "STUDY": ("Study", {"Series": "2", "Instances": "3"}),
+        "SERIES": ("Series", {"Instances": "2"}),
+    }
+    for level, (what, numbers) in counts.items():
+        keys = {f"NumberOf{what}Related{each}": "" for each in numbers}
+        upper = {"PatientID": "P"} | ({"StudyInstanceUID": uid} if level != "PATIENT" else {})
+        first = small.ask(HARBOUR, level, Model.PATIENT_ROOT, **upper, **keys)[0]
+        assert {key: first[key] for key in keys} == {f"NumberOf{what}Related{e}": n for e, n in numbers.items()}
+    assert len(small.ask(HARBOUR, "PATIENT", Model.PATIENT_ROOT, PatientID="P")) == 1
+    assert len(small.ask(HARBOUR, "STUDY", Model.PATIENT_ROOT, PatientID="P", StudyInstanceUID="")) == 2
+    assert len(small.ask(HARBOUR, "SERIES", StudyInstanceUID=uid)) == 2
+    series = small.ask(HARBOUR, "SERIES", StudyInstanceUID=uid, Modality="CT")[0]["series_instance_uid"]
+    assert len(small.ask(HARBOUR, "IMAGE", StudyInstanceUID=uid, SeriesInstanceUID=series)) == 2
+    (one,) = small.ask(HARBOUR, "IMAGE", StudyInstanceUID=uid, SeriesInstanceUID=series, InstanceNumber="02")
+    assert one["instance_number"] == "2"  # F88: as numbers
+
+
+MODALITIES = [
+    ("CT", True),  # F27
+    ("OT", True),
+    ("MR", False),
+    ("MR\\OT", True),  # F29
+    ("C*", True),  # F31
+    ("*", True),
+    ("ct", False),
+]
+
+
+@pytest.mark.parametrize(("asked", "found"), MODALITIES)
+def test_modalities_match_any_series_and_are_all_returned(
+    here: Node, build_studies: Callable[..., list[Sample]], asked: str, found: bool
+) -> None:
+    uid = build_studies(1, "a", modality="CT")[0].study
+    build_studies(1, "a", modality="OT", study_uid=uid, series=2)
+    answers = Small(here, {}, {}).ask(HARBOUR, StudyInstanceUID="", ModalitiesInStudy=asked)
+    assert [a["ModalitiesInStudy"] for a in answers] == (["CT\\OT"] if found else [])
+
+
+def test_sop_classes_in_study(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
+    (sample,) = build_studies(1, "a", modality="MR")
+    small = Small(here, {}, {})
+    assert small.ask(HARBOUR, SOPClassesInStudy="")[0]["SOPClassesInStudy"] == sample.sop_class
+    assert len(small.ask(HARBOUR, SOPClassesInStudy=f"1.2.3\\{sample.sop_class}")) == 1
+    assert small.ask(HARBOUR, SOPClassesInStudy="1.2.3") == []
+
+
+def test_pages_lose_nothing(
+    here: Node, build_studies: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_PAGE", 2)
+    uids = [build_studies(1, n)[0].study for n in range(5)]
+    assert [a["study_instance_uid"] for a in Small(here, {}, {}).ask(HARBOUR, StudyInstanceUID="")] == uids
+
+
+def test_a_scope_shows_its_own_and_counts_its_own(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
+    """One patient ID at two sites, and one study referred: nobody can tell from a count that there is more."""
+    referred = build_studies(1, "a", called="TO_GENERAL", PatientID="P", IssuerOfPatientID="X")[0].study
+    kept = build_studies(2, "b", PatientID="P", IssuerOfPatientID="X")[0].study
+    theirs = build_studies(3, "c", "PEAK_CT", PatientID="P", IssuerOfPatientID="X", StudyDescription="SECRET")[0].study
+    small = Small(here, {}, {})
+    keys = {f"NumberOfPatientRelated{each}": "" for each in ("Studies", "Series", "Instances")}
+    seen = {HARBOUR: ({referred, kept}, "2 2 3"), PEAK: ({theirs}, "1 1 3"), GENERAL: ({referred}, "1 1 1")}
+    for scope, (uids, counts) in seen.items():
+        assert {a["study_instance_uid"] for a in small.ask(scope, StudyInstanceUID="")} == uids
+        (patient,) = small.ask(scope, "PATIENT", Model.PATIENT_ROOT, PatientID="P", **keys)
+        assert " ".join(patient[key] for key in keys) == counts
+    assert small.ask(HARBOUR, StudyDescription="SECRET") == []
+    assert small.ask(Scope(), StudyInstanceUID="") == []
+    assert small.ask(Scope(partners=("ISLPACS",)), StudyInstanceUID="") == []
+
+
+def test_a_series_of_another_site_leaves_no_trace(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
+    """Peak sends into harbour's study: neither sees it there, not by modality, count, class or series."""
+    uid = build_studies(1, "a", called="TO_GENERAL", modality="CT")[0].study
+    (foreign,) = build_studies(1, "a", "PEAK_CT", modality="MR", study_uid=uid, series=2)
+    small = Small(here, {}, {})
+    keys = dict.fromkeys(("ModalitiesInStudy", "SOPClassesInStudy", "NumberOfStudyRelatedSeries"), "")
+    for scope in (HARBOUR, GENERAL):
+        (answer,) = small.ask(scope, StudyInstanceUID="", **keys)
+        assert (answer["ModalitiesInStudy"], answer["NumberOfStudyRelatedSeries"]) == ("CT", "1")
+        assert foreign.sop_class not in answer["SOPClassesInStudy"]
+        assert small.ask(scope, StudyInstanceUID="", ModalitiesInStudy="MR") == []
+        assert len(small.ask(scope, "SERIES", StudyInstanceUID=uid)) == 1
+    assert small.ask(PEAK, StudyInstanceUID="") == []
+
+
+def test_what_a_move_selects(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
+    made = build_studies(3, "a", PatientID="P")
+    query = matching.retrieve(fakes.asked("STUDY", StudyInstanceUID=made[0].study), Model.STUDY_ROOT)
+    with here.database.read():
+        found = search.instances(query, HARBOUR)
+        assert search.instances(query, PEAK) == search.instances(query, GENERAL) == []
+    assert [(f.sop_instance_uid, f.sop_class_uid, f.site) for f in found] == [
+        (m.sop_instance, m.sop_class, "harbour") for m in made
+    ]
+    assert all(here.archive.path(f.file).exists() for f in found)
+    wrong = fakes.asked("STUDY", PatientID="Q", StudyInstanceUID=made[0].study)
+    with here.database.read():
+        assert search.instances(matching.retrieve(wrong, Model.PATIENT_ROOT), HARBOUR) == []  # M17
