@@ -98,10 +98,6 @@ class Unreachable(PartnerError):
 class Rejected(PartnerError):
     """A-ASSOCIATE-RJ: the partner answered, and said no (PS3.8 9.3.4)."""
 
-    def __init__(self, text: str, *, permanent: bool) -> None:
-        super().__init__(text)
-        self.permanent = permanent
-
 
 class AssociationLost(PartnerError):
     """Aborted, closed or silent in the middle: what was not answered is of unknown outcome."""

@@ -114,7 +114,7 @@ class FakePartner:
         if self.unreachable:
             raise Unreachable("no connection: [Errno 111] Connection refused")
         if self.rejected:
-            raise Rejected("rejected: calling AE title not recognized", permanent=True)
+            raise Rejected("rejected: calling AE title not recognized")
         try:
             yield _FakeLink(self, partner, len(self.contexts) - 1)
         except BaseException:

@@ -59,10 +59,9 @@ routes:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One instance of the study that is sent: what goes out, and the SHA-256 of its dataset."""
+    """One instance of the study that is sent: what goes out, and of which study it is."""
 
     outgoing: Outgoing
-    sha256: str
     study_instance_uid: str
 
 
@@ -176,7 +175,7 @@ class _Demo:
 
     def _compare(self) -> int:
         received = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in self._received.iterdir()}
-        return sum(received.get(each.outgoing.sop_instance_uid) == each.sha256 for each in self._study)
+        return sum(received.get(each.outgoing.sop_instance_uid) == each.outgoing.sha256 for each in self._study)
 
     def _timeline(self) -> None:
         for referral in self._cli("referrals", "list", "--json"):
@@ -242,8 +241,8 @@ def _study(folder: Path, storable: frozenset[str]) -> Sequence[Sent]:
         storing = instance.sop_class_uid in STORAGE_CLASSES and meta.transfer_syntax_uid in storable
         if storing and instance.study_instance_uid:
             uids = instance.sop_class_uid, instance.sop_instance_uid, meta.transfer_syntax_uid
-            sha256, _ = digest(path, meta.offset)
-            sent = Sent(Outgoing(*uids, path), sha256, instance.study_instance_uid)
+            sha256, size = digest(path, meta.offset)
+            sent = Sent(Outgoing(*uids, path, size, sha256), instance.study_instance_uid)
             found.setdefault(instance.sop_instance_uid, sent)
     if not found:
         raise DicomnodeError(f"{folder} holds no DICOM instances (Part 10 files)")

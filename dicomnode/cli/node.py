@@ -9,7 +9,7 @@ import time
 import click
 
 from dicomnode.cli.opening import Place, pass_place, say
-from dicomnode.errors import UsageError
+from dicomnode.errors import DicomnodeError, UsageError
 from dicomnode.operations import configure
 from dicomnode.run import supervisor
 from dicomnode.run.supervisor import Supervisor
@@ -48,29 +48,31 @@ def check(place: Place) -> None:
 @pass_place
 def reload(place: Place) -> None:
     """Take the changed configuration into use, whole; or keep the one in force, and say why."""
-    data = place.config().node.data
-    pid = supervisor.running(data)
-    if not pid:
-        raise UsageError(f"no node is running on {data}: start it with `dicomnode serve`")
+    data = place.data()
+    serving = supervisor.running(data)
+    if not serving:
+        moved = "if you have changed node.data, that needs a restart"
+        raise UsageError(f"no node is running on {data}: start it with `dicomnode serve`, or {moved}")
+    pid, before = serving
     with place.node() as node:
         with node.database.read():
-            before = generations.latest()
+            last = generations.latest()
         os.kill(pid, signal.SIGHUP)
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
+            serving = supervisor.running(data)
             with node.database.read():
-                now = generations.latest()
-            if now and (before is None or now.id > before.id):
-                _report(now)
+                read = generations.latest()
+            if serving and serving[1] > before:
+                click.echo(f"generation {serving[1]} is in force")
                 return
+            if read and not read.accepted and (last is None or read.id > last.id):
+                _refused(read)
             time.sleep(0.05)
-    raise UsageError(f"the node (process {pid}) did not answer within {_PATIENCE:g} seconds: see its log")
+    raise DicomnodeError(f"the node (process {pid}) did not take it into use within {_PATIENCE:g} seconds: see its log")
 
 
-def _report(generation: Generation) -> None:
-    if generation.accepted:
-        click.echo(f"generation {generation.id} is in force")
-        return
+def _refused(generation: Generation) -> None:
     say("the configuration in force stays:")
     for fault in generation.faults.splitlines():
         say(f"  {fault}")

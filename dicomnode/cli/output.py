@@ -78,7 +78,9 @@ def console() -> Console:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
     return None if value == "" else value
 

@@ -54,7 +54,7 @@ def _row(partner: Partner, config: NodeConfig, pause: queue.Pause) -> output.Row
 @pass_place
 def echo(place: Place, name: str) -> None:
     """C-ECHO a partner, as the forwarder would call it."""
-    config = place.config()
+    config = place.current()
     partner = config.partners.get(name)
     if partner is None:
         near = difflib.get_close_matches(name, config.partners, 1)
@@ -109,7 +109,8 @@ def _admission(each: Refused, config: NodeConfig) -> str:
     if each.why == "unknown calling AE title":
         name = re.sub(r"[^A-Za-z0-9_-]", "_", each.calling_ae_title).lstrip("-") or "NAME"
         sites = [site for site in config.sites if oneway.may_give(config, site)] or ["SITE"]
-        keys = f"site: {sites[0]}, ae_title: {_scalar(each.calling_ae_title)}, address: {each.address}, may: [store]"
+        caller = f"ae_title: {_scalar(each.calling_ae_title)}, address: {_scalar(each.address)}"
+        keys = f"site: {sites[0]}, {caller}, may: [store]"
         head = f"# to admit {each.calling_ae_title}, if it is of {' or '.join(sites)}:"
         return f"{head}\npartners:\n  {_scalar(name)}: {{{keys}}}"
     if each.why == "address not allowed":

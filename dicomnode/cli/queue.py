@@ -124,9 +124,9 @@ def _chosen(node: Node, ids: Sequence[int], partner: str, states: Sequence[str])
         raise click.UsageError("name transfers by their ids, or all of one partner with --partner (not both)")
     if ids:
         return list(ids)
-    if partner not in node.config.partners:
-        raise click.UsageError(f"there is no partner {partner}; `dicomnode partners list` shows those there are")
     with node.database.read():
+        if partner not in node.config.partners and partner not in {each.partner for each in store.shape()}:
+            raise click.UsageError(f"there is no partner {partner}; `dicomnode partners list` shows those there are")
         return [each.transfer for state in states for each in store.listed(10_000_000, partner=partner, state=state)]
 
 
@@ -140,7 +140,7 @@ def _change(node: Node, what: str, change: Callable[[], list[int]], asked: int, 
 
     def changed() -> list[int]:
         done = change()
-        audit.record(Event(at, "queue changed", f"{who()}: {what} {done}"))
+        audit.record(Event(at, "queue changed", f"{who()}: {what} {done}", generation=node.generation))
         return done
 
     done = node.database.write(changed)

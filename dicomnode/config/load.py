@@ -67,12 +67,17 @@ _KEYS: dict[type[BaseModel], _Keys] = {
 
 def load(path: Path) -> NodeConfig:
     """The configuration in the file; ConfigurationError with every fault, also where the file cannot be read."""
+    return parse(text_of(path), path)
+
+
+def text_of(path: Path) -> str:
+    """The text of the file. ConfigurationError: it cannot be read, or is no text."""
     try:
         with path.open("rb") as file:
             raw = file.read(LARGEST + 1)
         if len(raw) > LARGEST:
             raise ConfigurationError((Fault("", 0, TOO_LARGE),))
-        return parse(raw.decode("utf-8-sig"), path)
+        return raw.decode("utf-8-sig")
     except FileNotFoundError:
         advice = "name another with -c or DICOMNODE_CONFIG, or begin with a copy of config/dicomnode.yaml"
         raise ConfigurationError((Fault("", 0, f"there is no file {path}; {advice}"),)) from None
@@ -89,6 +94,14 @@ def parse(text: str, path: Path) -> NodeConfig:
     if config is None:
         raise ConfigurationError(tuple(sorted(document.faults.values(), key=lambda fault: (fault.line, fault.path))))
     return config
+
+
+def data_of(text: str, path: Path) -> Path | None:
+    """The data folder that a text names, whatever else is wrong with it; None where it names none."""
+    top = Document(text).read()
+    node = top.get("node") if isinstance(top, dict) else None
+    data = node.get("data", "data") if isinstance(node, dict) else None
+    return Path(os.path.abspath(path.parent / data)) if isinstance(data, str) else None
 
 
 def line_of(text: str, where: Where) -> int:

@@ -1,8 +1,8 @@
 """Answers, without a Dataset each: a C-FIND response's Identifier as bytes (PS3.4 C.4.1.1.3.2).
 
 Promises a little-endian dataset in tag order in which no character is lost: the character set that was asked for if it
-carries every value, else ISO_IR 192. Never checks that a value fits its VR. ValueError (also struct.error): our own
-mistake, such as a number that is none, or 64 KiB in a short VR.
+carries every value, else ISO_IR 192. What an object says that its VR cannot hold (a number that is none, 64 KiB of
+text in a short VR) is answered as unknown, with zero length: one odd object spoils no query. Nothing here fails.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _LONG_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "U
 _IMPLICIT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2s2xL")
+_LONGEST: Final = 0xFFFE
+"""Bytes in a value of a short VR (PS3.5 7.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def _raw(element: Element, character_set: str) -> bytes:
     if not value:
         return b""
     if vr in instance.NUMBERS:
-        return b"".join(struct.pack(f"<{instance.NUMBERS[vr]}", int(number)) for number in value.split("\\"))
+        return _numbers(vr, value)
     if vr in names.TEXT_VRS:
         raw = value.encode("ascii") if value.isascii() else names.encode(value, vr, character_set)
     else:
@@ -62,9 +64,18 @@ def _raw(element: Element, character_set: str) -> bytes:
     return raw if len(raw) % 2 == 0 else raw + (b"\0" if vr in ("UI", "OB", "UN") else b" ")
 
 
+def _numbers(vr: str, value: str) -> bytes:
+    try:
+        return b"".join(struct.pack(f"<{instance.NUMBERS[vr]}", int(number)) for number in value.split("\\"))
+    except (ValueError, struct.error):
+        return b""
+
+
 def _element(tag: int, vr: str, raw: bytes, implicit: bool) -> bytes:
     group, number = tag >> 16, tag & 0xFFFF
     if implicit:
         return _IMPLICIT.pack(group, number, len(raw)) + raw
     head = _LONG if vr in _LONG_VRS else _SHORT
+    if head is _SHORT and len(raw) > _LONGEST:
+        raw = b""
     return head.pack(group, number, vr.encode("ascii"), len(raw)) + raw

@@ -172,7 +172,11 @@ class _Socket(AssociationSocket):
             raise OSError(f"a PDU of {nr_bytes} bytes is announced, and at most {cap} were agreed")
         data = bytearray(nr_bytes)
         view, got = memoryview(data), 0
+        end = time.monotonic() + (self.socket.gettimeout() if self.assoc.is_established else _FIRST_WAIT)
         while got < nr_bytes:
+            left = end - time.monotonic()
+            if left <= 0 or not self._readable(left):
+                raise OSError("a PDU did not come whole in time")
             count = self.socket.recv_into(view[got:])
             if not count:
                 break
@@ -186,9 +190,12 @@ class _Socket(AssociationSocket):
         """Whether there is something to read; by poll, which has no limit on descriptors."""
         if self.socket is None or not self._is_connected:
             return False
-        poller = select.poll()
         with suppress(OSError, ValueError):
-            poller.register(self.socket, select.POLLIN)
-            return bool(poller.poll(0))
+            return self._readable(0)
         self.event_queue.put("Evt17")
         return False
+
+    def _readable(self, seconds: float) -> bool:
+        poller = select.poll()
+        poller.register(self.socket, select.POLLIN)
+        return bool(poller.poll(seconds * 1000))

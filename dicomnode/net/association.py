@@ -60,6 +60,8 @@ class Reception(Association):
         try:
             super().run_reactor()
         finally:
+            self.dul.kill_dul()
+            self.dul.socket.close()
             self.dul.join(self.network_timeout)
             self.dimse.discard()
             self._server.left(self)
@@ -87,6 +89,7 @@ class Reception(Association):
         self._is_paused = True
         handlers.serve(self, msg, self._accepted_cx[context_id])
         self._is_paused = False
+        self.dul._idle_timer.restart()  # the peer was not idle: it waited for us
 
 
 class Door(ACSE):

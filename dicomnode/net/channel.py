@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydicom.uid import UID
@@ -37,7 +37,7 @@ _PDV = struct.Struct(">BxIIBB")
 
 
 class Channel:
-    """An open association. `accepted` maps each accepted context id to True; `step` is the most bytes of one PDV."""
+    """An open association. `accepted` are the ids of the accepted contexts; `step` is the most bytes of one PDV."""
 
     def __init__(self, address: tuple[str, int], *, connect: float, response: float) -> None:
         try:
@@ -60,23 +60,28 @@ class Channel:
                 raise _rejected(pdu)
             if kind != _AC:
                 raise Unreachable("the partner aborted the association request")
-            self._negotiated(pdu)
+            self._negotiated(pdu, {proposal.id: proposal.transfer_syntaxes for proposal in proposals})
         except AssociationLost as error:
             raise Unreachable(f"no answer to the association request: {error}") from error
         except OSError as error:
             raise Unreachable(f"no answer to the association request: {error.strerror or error}") from error
 
-    def _negotiated(self, pdu: bytes) -> None:
+    def _negotiated(self, pdu: bytes, proposed: Mapping[int, tuple[str, ...]]) -> None:
+        """Take the answer at its word, but for a context that is accepted in a syntax that was never proposed."""
         answer = A_ASSOCIATE_AC()
         try:
             answer.decode(pdu)
             primitive = answer.to_primitive()
             results = primitive.presentation_context_definition_results_list
-            self.accepted = frozenset(context.context_id for context in results if context.result == 0)
+            self.accepted = frozenset(
+                context.context_id
+                for context in results
+                if context.result == 0 and context.transfer_syntax[0] in proposed.get(context.context_id, ())
+            )
             most = answer.user_information.maximum_length or _MAXIMUM_LENGTH
         except Exception as error:  # whatever the library makes of a malformed PDU
             raise Unreachable("the partner's answer to the association request cannot be read") from error
-        self.step = max(min(most, _MAXIMUM_LENGTH), 16) - 6
+        self.step = (max(min(most, _MAXIMUM_LENGTH), 16) - 6) & ~1  # fragments are of even length (PS3.7 F)
 
     def send(self, context: int, data: Iterable[tuple[bytes, bool]], *, command: bool) -> None:
         """Send the parts of a command set or dataset: (bytes, whether they are the last), each at most `step` long."""
@@ -175,10 +180,10 @@ def _rejected(pdu: bytes) -> Rejected:
     answer = A_ASSOCIATE_RJ()
     try:
         answer.decode(pdu)
-        result, why = answer.result, f"{answer.result_str}, {answer.reason_str}"
+        why = f"{answer.result_str}, {answer.reason_str}"
     except Exception:
-        result, why = 2, "for a reason that cannot be read"
-    return Rejected(f"the partner rejected the association: {why}", permanent=result == 1)
+        why = "for a reason that cannot be read"
+    return Rejected(f"the partner rejected the association: {why}")
 
 
 def _pdvs(pdu: bytes) -> Iterable[tuple[int, bytes]]:

@@ -52,7 +52,7 @@ def query(address: tuple[str, int], called: str, calling: str, keys: dict[str, s
     ae.add_requested_context(STUDY_ROOT_FIND)
     association = ae.associate(*address, ae_title=called)
     if not association.is_established:
-        raise Rejected("the node did not accept the workstation's association", permanent=True)
+        raise Rejected("the node did not accept the workstation's association")
     answers = [found for _, found in association.send_c_find(identifier, STUDY_ROOT_FIND) if found is not None]
     association.release()
     return answers

@@ -44,7 +44,9 @@ def check_storage(abstract_syntax: str, node: Node) -> None:
 
 def serve(assoc: Reception, request: Any, context: PresentationContext) -> None:
     """Answer one request; whatever goes wrong, it is answered."""
-    if isinstance(request, Incoming):
+    if not isinstance(request, Incoming) and request.MessageIDBeingRespondedTo is not None:
+        log.warning("ignored a response from=%s that nobody asked for", assoc.requestor.ae_title)
+    elif isinstance(request, Incoming):
         store(assoc, request, context)
     elif isinstance(request, C_ECHO) and context.abstract_syntax == contexts.VERIFICATION:
         VerificationServiceClass(assoc).SCP(request, context)
@@ -52,11 +54,9 @@ def serve(assoc: Reception, request: Any, context: PresentationContext) -> None:
         find_scp.serve(assoc, request, context)
     elif isinstance(request, C_MOVE) and context.abstract_syntax in retrieve_scp.MODELS:
         retrieve_scp.serve(assoc, request, context)
-    elif request.is_valid_request:
+    else:
         status = _CLASS_NOT_SUPPORTED if isinstance(request, C_ECHO | C_FIND | C_MOVE) else _UNRECOGNISED_OPERATION
         respond(assoc, request, context, status)
-    else:
-        log.warning("ignored a response from=%s that nobody asked for", assoc.requestor.ae_title)
 
 
 def store(assoc: Reception, incoming: Incoming, context: PresentationContext) -> None:
@@ -79,7 +79,7 @@ def store(assoc: Reception, incoming: Incoming, context: PresentationContext) ->
 
 def _send(assoc: Reception, command: bytes, context: PresentationContext) -> None:
     """Send a command set that has no dataset, in PDVs no longer than the peer takes (0: any length)."""
-    step = (assoc.requestor.maximum_length or len(command) + 6) - 6
+    step = (max(assoc.requestor.maximum_length or len(command) + 6, 16) - 6) & ~1
     for start in range(0, len(command), step):
         control = _COMMAND | (_LAST if start + step >= len(command) else 0)
         primitive = P_DATA()

@@ -32,6 +32,8 @@ _COMMAND, _LAST = 1, 2
 _NO_DATASET = 0x0101
 _COMMAND_CAP = 64 * 1024
 _CANCELS = 10
+_WAITING = 4
+"""Requests that may wait while one is served: nobody has negotiated to send more than one (PS3.7 D.3.3.3)."""
 
 
 @dataclass(slots=True)
@@ -150,7 +152,7 @@ class Inbox(DIMSEServiceProvider):
     def _finish(self) -> None:
         if self._incoming:
             finished, self._incoming = self._incoming, None
-            self.msg_queue.put((self._context, finished))
+            self._queue(finished)
             return
         message, self._message = self._message, None
         request = self._primitive(message)
@@ -158,7 +160,14 @@ class Inbox(DIMSEServiceProvider):
             if len(self.cancel_req) < _CANCELS:
                 self.cancel_req[request.MessageIDBeingRespondedTo] = request
         else:
-            self.msg_queue.put((self._context, request))
+            self._queue(request)
+
+    def _queue(self, request: Any) -> None:
+        """A request waits to be served. What was cancelled before it came was an earlier one, whatever its number."""
+        if self.msg_queue.qsize() >= _WAITING:
+            raise _Broken("requests upon requests, and no waiting for an answer")
+        self.cancel_req.clear()
+        self.msg_queue.put((self._context, request))
 
 
 def _drop_impossible_values(message: DIMSEMessage) -> None:

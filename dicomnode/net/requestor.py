@@ -6,6 +6,7 @@ was sent: message, operation and instance (a stray 0000H must never mark somethi
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,17 +100,13 @@ class Association:
             originator.priority if originator else _MEDIUM,
             (originator.ae_title, originator.message_id) if originator else None,
         )
-        try:
-            offset = part10.read(instance.path).offset
-            with instance.path.open("rb") as file:
-                file.seek(offset)
-                self._channel.send(context, _pieces_of(request, self._channel.step), command=True)
-                pieces = _pieces(file, self._channel.step)
-                if instance.transfer_syntax_uid in DEFLATED:
-                    pieces = _even(pieces)
-                self._channel.send(context, pieces, command=False)
-        except OSError as error:
-            raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
+        with _dataset(instance) as file:
+            self._channel.send(context, _pieces_of(request, self._channel.step), command=True)
+            try:
+                self._channel.send(context, _pieces(file, instance, self._channel.step), command=False)
+            except Unreadable:
+                self._channel.abort()  # half a message is on the wire: nothing may follow it
+                raise
         return self._status(instance)
 
     def _status(self, instance: Outgoing) -> int:
@@ -120,23 +117,39 @@ class Association:
         return answer.status
 
 
-def _pieces(file: BinaryIO, step: int) -> Iterator[tuple[bytes, bool]]:
-    """The rest of a file in pieces of `step` bytes, each with whether it is the last."""
-    left = os.fstat(file.fileno()).st_size - file.tell()
+def _dataset(instance: Outgoing) -> BinaryIO:
+    """The instance's file, at the first byte of its dataset. Unreadable: it is missing, or not as long as it was."""
+    try:
+        offset = part10.read(instance.path).offset
+        file = instance.path.open("rb", buffering=0)
+        file.seek(offset)
+        length = os.fstat(file.fileno()).st_size - offset
+    except OSError as error:
+        raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
+    if length != instance.size:
+        file.close()
+        raise Unreadable(f"our own file {instance.path.name} has {length} bytes of dataset, and had {instance.size}")
+    return file
+
+
+def _pieces(file: BinaryIO, instance: Outgoing, step: int) -> Iterator[tuple[bytes, bool]]:
+    """The dataset in pieces of `step` bytes, each with whether it is the last.
+
+    The last one is withheld until all of it is known to be what was received: Unreadable otherwise. A deflated
+    dataset of odd length has a zero byte behind it (PS3.5 A.5).
+    """
+    left, running = instance.size, hashlib.sha256()
     while left > 0:
-        piece = file.read(min(step, left))
-        if not piece:
-            raise AssociationLost("our own file became shorter while it was sent")
+        try:
+            piece = file.read(min(step, left))
+        except OSError as error:
+            raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
         left -= len(piece)
-        yield piece, left == 0
-
-
-def _even(pieces: Iterator[tuple[bytes, bool]]) -> Iterator[tuple[bytes, bool]]:
-    """A deflated dataset is sent with a zero byte behind it where its length is odd (PS3.5 A.5)."""
-    length = 0
-    for piece, last in pieces:
-        length += len(piece)
-        yield piece + b"\0" * (length % 2 if last else 0), last
+        running.update(piece)
+        if not piece or (not left and running.hexdigest() != instance.sha256):
+            raise Unreadable(f"our own file {instance.path.name} is not what was received")
+        padding = not left and instance.size % 2 and instance.transfer_syntax_uid in DEFLATED
+        yield piece + b"\0" * bool(padding), left == 0
 
 
 def _pieces_of(data: bytes, step: int) -> Iterator[tuple[bytes, bool]]:

@@ -19,10 +19,14 @@ from dicomnode.store.database import Database
 
 def read(path: Path) -> NodeConfig:
     """The configuration in a file. Raises ConfigurationError with every fault, reverse paths among them."""
-    config = load.load(path)
+    return parse(load.text_of(path), path)
+
+
+def parse(text: str, path: Path) -> NodeConfig:
+    """The configuration in a text; relative paths in it are relative to the folder of `path`. As `read` otherwise."""
+    config = load.parse(text, path)
     breaches = tuple(oneway.breaches(config))
     if breaches:
-        text = path.read_text()
         raise ConfigurationError(tuple(_fault(breach, text) for breach in breaches))
     return config
 
@@ -42,9 +46,8 @@ def warnings(config: NodeConfig) -> Iterator[str]:
         yield "there are no routes: studies are kept, and nothing is sent by itself"
 
 
-def record(path: Path, faults: tuple[Fault, ...], at: int, database: Database) -> int:
+def record(text: str, faults: tuple[Fault, ...], at: int, database: Database) -> int:
     """Write down that a configuration was read; its generation."""
-    text = path.read_text(errors="replace") if path.is_file() else ""
     shown = "\n".join(map(str, faults))
 
     def recorded() -> int:

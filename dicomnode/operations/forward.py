@@ -104,8 +104,10 @@ class Sending:
         return self.shut or self.stopped()
 
     def _send(self, claimed: Claimed, link: Link) -> None:
-        path = self.node.archive.path(claimed.file)
-        instance = Outgoing(claimed.sop_class_uid, claimed.sop_instance_uid, claimed.transfer_syntax_uid, path)
+        instance = Outgoing(
+            *(claimed.sop_class_uid, claimed.sop_instance_uid, claimed.transfer_syntax_uid),
+            *(self.node.archive.path(claimed.file), claimed.size, claimed.sha256),
+        )
         status: int | None = None
         try:
             status = link.send(instance)

@@ -32,6 +32,22 @@ def _bury_all(node: Node) -> int:
     return parts + sum(bury(worker, node) for worker in recover.forgotten(node.archive, node.database))
 
 
+def strand(node: Node) -> None:
+    """Hold what is on its way to a partner that this configuration has not, or cannot call: nobody would send it."""
+    config, at = node.config, node.clock()
+    known = [name for name, partner in config.partners.items() if partner.is_destination]
+
+    def stranded() -> list[int]:
+        held = referrals.strand(known)
+        for referral in held:
+            refer.record(referral, "referral held", "its partner is not in the configuration any more", at, node)
+        return held
+
+    held = node.database.write(stranded)
+    if held:
+        log.warning("held referrals=%d: their partners are not in the configuration", len(held))
+
+
 def bury(worker: str, node: Node) -> int:
     """Return a dead worker's claims to the queue, and remove what it had not finished receiving: how many parts."""
     claims, parts = recover.bury(worker, node.archive, node.database)

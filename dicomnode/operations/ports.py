@@ -41,12 +41,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One instance as it is sent: its UIDs, and the Part 10 file whose dataset goes out as it is."""
+    """One instance as it is sent: its UIDs, and the Part 10 file whose dataset goes out as it is.
+
+    `size` (bytes) and `sha256` (hex) are of the dataset as it was received: what is not that is not sent.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
     path: Path
+    size: int
+    sha256: str
 
     @property
     def context(self) -> tuple[str, str]:

@@ -76,7 +76,7 @@ def record(stored: Stored, instance: SopInstance, origin: Origin, node: Node, ki
     """The one commit of an instance. Runs inside `Database.write`."""
     issuer = node.config.sites[origin.site].patient_id_issuer
     recorded = index.record(stored, instance, origin, issuer, kind)
-    if recorded.study is not None and recorded.kind is Kind.NEW:
+    if recorded.study is not None and recorded.current:  # a duplicate, too: it may have been sent to be referred
         refer.route(recorded.instance, recorded.study, instance, origin, node)
     if recorded.kind in (Kind.CORRECTION, Kind.CONFLICT, Kind.FOREIGN):
         _doubt(recorded, instance, origin, node)
@@ -92,8 +92,8 @@ _DOUBTS = {
 
 def _doubt(recorded: Recorded, instance: SopInstance, origin: Origin, node: Node) -> None:
     text = f"{_DOUBTS[recorded.kind]}: {instance.sop_instance_uid} from {origin.partner} of {origin.site}"
-    for study in index.studies_of(instance.sop_instance_uid, recorded.study):
-        if recorded.kind is Kind.FOREIGN:
+    for study, site in index.studies_of(instance.sop_instance_uid, recorded.study).items():
+        if recorded.kind is Kind.FOREIGN or site != origin.site:  # one site does not stop what is another's
             index.remark(study, text)
         else:
             refer.quarantine(study, text)

@@ -21,24 +21,23 @@ Changed = Callable[[Sequence[int]], list[int]]
 
 
 def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: Node) -> None:
-    """Queue a new instance for every partner that its study goes to. Inside `Database.write`."""
-    values = routing.values(seen, origin)
+    """Queue an instance for every partner that its study goes to and has it not. Inside `Database.write`."""
+    values, at = routing.values(seen, origin), node.clock()
     for chosen in routing.chosen(node.config, origin, values):
         for partner in chosen.to:
-            _join(study, chosen, partner, origin, node)
+            _join(study, chosen, partner, at, node)
     for referral, partner, names in referrals.of_study(study):
-        if any(routing.carries(way, values) for way in node.config.routes if way.name in names):
-            queue.enqueue(referral, partner, [instance], origin.received_at)
-            referrals.grew(referral, origin.received_at)
+        ways = (way for way in node.config.routes if way.name in names)
+        if any(routing.carries(way, values) for way in ways) and queue.enqueue(referral, partner, [instance], at):
+            referrals.grew(referral, at)
 
 
-def _join(study: int, chosen: Route, partner: str, origin: Origin, node: Node) -> None:
+def _join(study: int, chosen: Route, partner: str, at: int, node: Node) -> None:
     """Open the study's referral to a partner, or join one that a C-MOVE or another route has opened."""
     known = referrals.find(study, partner)
     if known and chosen.name in known[1]:
         return
     opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
-    at = origin.received_at
     referral = referrals.join(known[0], opening, at) if known else referrals.open_(study, opening, at)
     kept = [known.id for known in index.of_study(study) if routing.carries(chosen, known.values)]
     queue.enqueue(referral, partner, kept, at)

@@ -126,8 +126,10 @@ def _send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: S
 
 
 def _send_one(located: Located, link: Link, originator: Originator, plan: Plan, node: Node) -> SubOperation:
-    path = node.archive.path(located.file)
-    instance = Outgoing(located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid, path)
+    instance = Outgoing(
+        *(located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid),
+        *(node.archive.path(located.file), located.size, located.sha256),
+    )
     try:
         return _written(located, link.send(instance, originator), "", plan, node)
     except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can

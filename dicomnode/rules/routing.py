@@ -8,7 +8,7 @@ several (modality `CT\\MR`) matches where one of them does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dicomnode.config.model import NodeConfig, Route
@@ -36,23 +36,32 @@ class Verdict:
 
 def explain(config: NodeConfig, origin: Origin, seen: Values) -> list[Verdict]:
     """The verdict of every route, in the order of the file."""
-    return [_verdict(route, origin, seen) for route in config.routes]
+    return [Verdict(route, not why, why or _reasons(route, seen)) for route, why in _judged(config, origin, seen)]
 
 
 def chosen(config: NodeConfig, origin: Origin, seen: Values) -> list[Route]:
     """The routes that select the study of this instance."""
-    return [verdict.route for verdict in explain(config, origin, seen) if verdict.chosen]
+    return [route for route, why in _judged(config, origin, seen) if not why]
 
 
-def _verdict(route: Route, origin: Origin, seen: Values) -> Verdict:
+def _judged(config: NodeConfig, origin: Origin, seen: Values) -> Iterator[tuple[Route, str]]:
+    return ((route, _objection(route, origin, seen)) for route in config.routes)
+
+
+def _reasons(route: Route, seen: Values) -> str:
+    return "matches " + (", ".join(f"{attribute}={seen[attribute]}" for attribute in route.when) or "everything")
+
+
+def _objection(route: Route, origin: Origin, seen: Values) -> str:
+    """Why a route does not select an instance's study; '' where it does."""
     if origin.site not in route.sources and origin.partner not in route.sources:
         wanted = " or ".join(route.sources)
-        return Verdict(route, False, f"comes from {origin.partner} of {origin.site}, not from {wanted}")
+        return f"comes from {origin.partner} of {origin.site}, not from {wanted}"
     for attribute, patterns in route.when.items():
         if not _matches(seen.get(attribute, ""), patterns):
             wanted = " or ".join(patterns)
-            return Verdict(route, False, f"{attribute} is {seen.get(attribute) or 'empty'}, not {wanted}")
-    return Verdict(route, True, "matches " + (", ".join(f"{a}={seen[a]}" for a in route.when) or "everything"))
+            return f"{attribute} is {seen.get(attribute) or 'empty'}, not {wanted}"
+    return ""
 
 
 def carries(route: Route, seen: Values) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 
 from dicomnode.config.model import Partner
 from dicomnode.errors import OutOfResources
@@ -46,13 +47,16 @@ class Lanes:
             thread.start()
 
     def drain(self, seconds: float) -> None:
-        """Finish the instances in flight, give back the rest, and end; after `seconds` in any case."""
+        """Finish the instances in flight, give back the rest, and end; after `seconds` in any case.
+
+        What a slot still has then stays claimed, and is taken back when this worker is gone.
+        """
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
-        share = seconds / max(1, len(self._slots))
+        end = time.monotonic() + seconds
         for thread in self._slots:
-            thread.join(share)
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _look(self) -> None:
         """Wake the lanes when anything was committed."""

@@ -17,6 +17,8 @@ class Orders:
     answer: int
     """Where to write: a byte when ready, or the pickled answer of a worker that ends by itself."""
     config: NodeConfig | None = None
+    text: str = ""
+    """The text that the configuration was read from."""
     generation: int = 0
     listener: int = -1
 
@@ -26,5 +28,6 @@ class Answer:
     """What a worker that ends by itself has found."""
 
     config: NodeConfig | None = None
+    text: str = ""
     generation: int = 0
     faults: tuple[Fault, ...] = ()

@@ -18,11 +18,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicomnode.config.model import NodeConfig
-from dicomnode.errors import ConfigurationError, Fault, OutOfResources
+from dicomnode.errors import ConfigurationError, DicomnodeError
 from dicomnode.run import logs
 from dicomnode.run.orders import Answer, Orders
 
@@ -32,7 +32,7 @@ _BACKLOG = 128
 _QUICK = 2.0
 """Seconds: a worker that dies sooner is started again only after as long."""
 _LATE = 5.0
-"""Seconds beyond the drain after which a worker is killed; and how long a new node waits for the old one's lock."""
+"""Seconds beyond the drain after which a worker is killed."""
 
 
 @dataclass
@@ -43,13 +43,18 @@ class Worker:
     process: subprocess.Popen[bytes]
     started: float
     answer: int
-    leaving: bool = field(default=False)
+    kill_at: float = 0.0
+    """When it is killed (monotonic seconds): it was told to end, and may take until then. 0: it is wanted."""
 
-    def stop(self) -> None:
-        """Ask it to drain and end."""
-        self.leaving = True
+    def stop(self, patience: float) -> None:
+        """Ask it to drain and end, within so many seconds."""
+        self.kill_at = self.kill_at or time.monotonic() + patience
         with suppress(ProcessLookupError):
             self.process.terminate()
+
+
+class _Stopped(Exception):
+    """SIGTERM or SIGINT: the node is to end."""
 
 
 class Supervisor:
@@ -62,42 +67,69 @@ class Supervisor:
         self._config: NodeConfig | None = None
         self._generation = 0
         self._listener: socket.socket | None = None
-        self._lock = -1
+        self._lock = self._wake = -1
+        self._hire_at = 0.0
+        """Not before then (monotonic seconds) is anybody started again: somebody has just died too quickly."""
 
     def __repr__(self) -> str:
         return f"Supervisor({self._path}, {len(self._workers)} workers)"
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ConfigurationError where it cannot begin."""
+        """Serve until SIGTERM or SIGINT. Raises ConfigurationError or DicomnodeError where it cannot begin."""
         logs.configure("supervisor")
-        wake = self._catch_signals()
-        self._config = self._errand("configure", Orders(self._path, -1)).config
+        self._catch_signals()
+        try:
+            self._begin()
+            while True:
+                self._attend()
+        except _Stopped:
+            self._drain()
+
+    def _begin(self) -> None:
+        found = self._errand("configure", Orders(self._path, -1))
+        self._config = found.config
         assert self._config is not None
         self._lock = _lock(self._config.node.data)
         self._listener = _bind(self._config)
-        self._generation = self._errand("recover", Orders(self._path, -1, self._config)).generation
+        self._generation = self._errand("recover", Orders(self._path, -1, self._config, found.text)).generation
         self._listener.listen(_BACKLOG)
-        self._staff()
+        for worker in [self._hire(role) for role in self._roles()]:
+            self._is_ready(worker)
+        self._show()
         log.info("serving %s on %s:%d generation=%d", *self._served())
-        while not self._signals & {signal.SIGTERM, signal.SIGINT}:
-            if signal.SIGHUP in self._signals:
-                self._signals.discard(signal.SIGHUP)
-                self._reload()
-            self._tend()
-            _sleep_until_signal(wake)
-        self._drain()
+
+    def _attend(self) -> None:
+        if signal.SIGHUP in self._signals:
+            self._signals.discard(signal.SIGHUP)
+            self._reload()
+        self._tend()
+        self._wait(self._wake)
+
+    def _show(self) -> None:
+        """Write into the lock who serves, and under which generation: `dicomnode reload` looks there."""
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()} {self._generation}\n".encode(), 0)
 
     def _served(self) -> tuple[str, str, int, int]:
         assert self._config is not None
         node = self._config.node
         return node.ae_title, node.bind_host, node.bind_port, self._generation
 
-    def _catch_signals(self) -> int:
-        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    def _catch_signals(self) -> None:
+        self._wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda seen, _: self._signals.add(seen))
-        return reader
+
+    def _wait(self, pipe: int) -> bytes:
+        """What comes through a pipe, or b"" after a second or a signal. Raises _Stopped when the node is to end."""
+        ready, _, _ = select.select([pipe, self._wake], [], [], 1.0)
+        if self._wake in ready:
+            with suppress(BlockingIOError):
+                os.read(self._wake, 4096)
+        if self._signals & {signal.SIGTERM, signal.SIGINT}:
+            raise _Stopped
+        return os.read(pipe, 65536) if pipe in ready and pipe != self._wake else b""
 
     # -- workers -----------------------------------------------------------------------------------------------
 
@@ -105,15 +137,9 @@ class Supervisor:
         assert self._config is not None
         return ["acceptor"] * self._config.node.acceptors + ["forwarder", "housekeeper"]
 
-    def _staff(self) -> None:
-        for role in self._roles():
-            self._hire(role)
-        for worker in self._workers:
-            _wait_ready(worker)
-
     def _hire(self, role: str) -> Worker:
         listener = self._listener.fileno() if role == "acceptor" and self._listener else -1
-        worker = self._spawn(role, Orders(self._path, -1, self._config, self._generation, listener))
+        worker = self._spawn(role, Orders(self._path, -1, self._config, "", self._generation, listener))
         self._workers.append(worker)
         return worker
 
@@ -126,7 +152,7 @@ class Supervisor:
         )
         os.close(writer)
         assert process.stdin is not None
-        told = Orders(orders.path, writer, orders.config, orders.generation, orders.listener)
+        told = replace(orders, answer=writer)
         with suppress(BrokenPipeError):
             process.stdin.write(pickle.dumps(told))
             process.stdin.flush()
@@ -134,29 +160,51 @@ class Supervisor:
 
     def _errand(self, role: str, orders: Orders) -> Answer:
         """Let a short-lived child find something out. Raises ConfigurationError with the faults it found."""
-        worker = self._spawn(role, orders)
-        with os.fdopen(worker.answer, "rb") as pipe:
-            said = pipe.read()
-        _end(worker)
+        worker, said = self._spawn(role, orders), b""
+        try:
+            while worker.process.poll() is None:
+                said += self._wait(worker.answer)
+            while piece := os.read(worker.answer, 65536):
+                said += piece
+        except _Stopped:
+            worker.process.kill()
+            raise
+        finally:
+            _end(worker)
         if not said:
-            raise ConfigurationError((Fault("", 0, f"the {role} process died: see the log above"),))
+            raise DicomnodeError(f"the {role} process died: see the log above")
         answer: Answer = pickle.loads(said)
         if answer.faults:
             raise ConfigurationError(answer.faults)
         return answer
 
+    def _is_ready(self, worker: Worker) -> bool:
+        """Wait until a worker works; False where it died instead (which `_tend` will notice)."""
+        while worker.process.poll() is None:
+            if self._wait(worker.answer):
+                return True
+        return False
+
     def _tend(self) -> None:
-        """Notice who has died, and start again what should be there."""
+        """Notice who has died, end who was told to and does not, and start again what should be there."""
+        now = time.monotonic()
         for worker in [w for w in self._workers if w.process.poll() is not None]:
             self._workers.remove(worker)
             _end(worker)
-            if worker.leaving:
+            if worker.kill_at:
                 continue
             log.error("%s pid=%d died status=%s", worker.role, worker.process.pid, worker.process.returncode)
-            if time.monotonic() - worker.started < _QUICK:
-                time.sleep(_QUICK)
+            if now - worker.started < _QUICK:
+                self._hire_at = now + _QUICK
+        for worker in (w for w in self._workers if w.kill_at and now > w.kill_at):
+            log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
+            worker.process.kill()
+        if now >= self._hire_at:
+            self._fill()
+
+    def _fill(self) -> None:
         for role in dict.fromkeys(self._roles()):
-            missing = self._roles().count(role) - sum(w.role == role and not w.leaving for w in self._workers)
+            missing = self._roles().count(role) - sum(w.role == role and not w.kill_at for w in self._workers)
             waiting = role != "acceptor" and any(w.role == role for w in self._workers)  # the old one drains first
             for _ in range(0 if waiting else missing):
                 self._hire(role)
@@ -167,34 +215,38 @@ class Supervisor:
         """Take the file into use whole, or keep what is in force. What is open lives on under the old rules."""
         try:
             answer = self._errand("configure", Orders(self._path, -1, self._config))
-        except ConfigurationError as error:
-            log.error("the configuration in force stays: %s", "; ".join(map(str, error.faults)))
+        except DicomnodeError as error:
+            log.error("the configuration in force stays: %s", "; ".join(str(error).splitlines()))
             return
-        old = [w for w in self._workers if not w.leaving]
+        old, before = [w for w in self._workers if not w.kill_at], (self._config, self._generation)
         self._config, self._generation = answer.config, answer.generation
         fresh = [self._hire(role) for role in self._roles() if role == "acceptor"]
-        for worker in fresh:
-            _wait_ready(worker)
+        if not all(self._is_ready(worker) for worker in fresh):
+            log.error("the configuration in force stays: a process of the new one did not start")
+            old, (self._config, self._generation) = fresh, before
         for worker in old:
-            worker.stop()
-        log.info("reloaded generation=%d", self._generation)
+            worker.stop(self._patience)
+        self._show()
+        log.info("generation=%d is in force", self._generation)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds in which a worker that is told to end has to."""
+        return (self._config.node.limits.drain if self._config else 0) + _LATE
 
     def _drain(self) -> None:
         """Stop accepting, let the workers finish, kill what does not."""
-        assert self._config is not None
         log.info("draining")
         if self._listener:
             self._listener.close()
         for worker in self._workers:
-            worker.stop()
-        deadline = time.monotonic() + self._config.node.limits.drain + _LATE
+            worker.stop(self._patience)
         for worker in self._workers:
             try:
-                worker.process.wait(max(0.1, deadline - time.monotonic()))
+                worker.process.wait(max(0.1, worker.kill_at - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
                 worker.process.kill()
-                worker.process.wait()
             _end(worker)
         log.info("ended")
 
@@ -209,18 +261,6 @@ def _end(worker: Worker) -> None:
         os.close(worker.answer)
 
 
-def _wait_ready(worker: Worker) -> None:
-    """Wait until a worker works, or has died (which `_tend` will notice)."""
-    os.read(worker.answer, 1)
-
-
-def _sleep_until_signal(wake: int) -> None:
-    ready, _, _ = select.select([wake], [], [], 1.0)
-    if ready:
-        with suppress(BlockingIOError):
-            os.read(wake, 4096)
-
-
 def _lock(data: Path) -> int:
     """The data folder is ours alone. Raises ConfigurationError where another node has it."""
     run = data / "run"
@@ -228,15 +268,13 @@ def _lock(data: Path) -> int:
         run.mkdir(parents=True, exist_ok=True)
         lock = os.open(run / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigurationError((Fault("node.data", 0, f"{data} cannot be used: {error.strerror}"),)) from error
+        raise DicomnodeError(f"{data} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        pid = os.read(lock, 32).decode(errors="replace").strip()
+        pid = os.read(lock, 32).decode(errors="replace").partition(" ")[0]
         text = f"{data} is in use by another node (process {pid}): stop that one first, or give this one its own folder"
-        raise ConfigurationError((Fault("node.data", 0, text),)) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        raise DicomnodeError(text) from error
     return lock
 
 
@@ -249,24 +287,23 @@ def _bind(config: NodeConfig) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        text = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise ConfigurationError((Fault("node.bind", 0, text),)) from error
+        raise DicomnodeError(f"cannot listen on {host}:{port} (node.bind): {error.strerror}") from error
     return listener
 
 
-def running(data: Path) -> int | None:
-    """The process id of the node that serves a data folder, or None. Raises OutOfResources when it cannot be told."""
-    path = data / "run" / "node.lock"
+def running(data: Path) -> tuple[int, int] | None:
+    """(process id, generation in force) of the node that serves a data folder; None where none does."""
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(data / "run" / "node.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OutOfResources(f"{path}: {error.strerror}") from error
+        raise DicomnodeError(f"{data} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return int(os.read(lock, 32) or b"0")
+        pid, _, generation = os.read(lock, 64).decode().partition(" ")
+        return (int(pid), int(generation)) if generation else (0, 0)  # (0, 0): it is starting
     else:
         return None
     finally:

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from dicomnode.config import load
 from dicomnode.config.model import NodeConfig
 from dicomnode.errors import ConfigurationError, DicomnodeError, Fault, OutOfResources
 from dicomnode.operations import configure, housekeep
@@ -28,12 +29,12 @@ from dicomnode.run import logs
 from dicomnode.run.orders import Answer, Orders
 from dicomnode.store.archive import Archive, ulid
 from dicomnode.store.database import Database
-from dicomnode.store.recover import Alive
+from dicomnode.store.recover import show_alive
 
 log = logging.getLogger(__name__)
 
 _ROUND = 0.25
-_CHECKPOINT = 40
+_CHECKPOINT, _OFTEN = 40, 4
 _WAL_LARGE = 8 << 20
 
 
@@ -54,18 +55,19 @@ def build(config: NodeConfig, generation: int, worker: str) -> Node:
 
 def _configure(orders: Orders) -> None:
     """Read the file. On a reload (there is a configuration in force) the outcome is recorded, faulty or not."""
+    config, text, faults, generation = None, "", tuple[Fault, ...](), 0
     try:
-        config, faults = configure.read(orders.path), tuple[Fault, ...]()
+        text = load.text_of(orders.path)
+        config = configure.parse(text, orders.path)
         if orders.config:
             faults = tuple(_needs_restart(orders.config, config))
     except ConfigurationError as error:
-        config, faults = None, error.faults
-    generation = 0
+        faults = error.faults
     if orders.config:
         database = Database(index_of(orders.config))
-        generation = configure.record(orders.path, faults, now(), database)
+        generation = configure.record(text, faults, now(), database)
         database.close()
-    _answer(orders, Answer(None if faults else config, generation, faults))
+    _answer(orders, Answer(None if faults else config, text, generation, faults))
 
 
 def _needs_restart(old: NodeConfig, new: NodeConfig) -> list[Fault]:
@@ -86,9 +88,9 @@ def _recover(orders: Orders) -> None:
             log.info("schema step=%s applied", step)
         found = housekeep.recover_all(node)
         log.info("recovered adopted=%d parts=%d missing=%d", found.adopted, found.parts, found.missing)
-        generation = configure.record(orders.path, (), node.clock(), node.database)
+        generation = configure.record(orders.text, (), node.clock(), node.database)
         node.archive.clear_incoming(name)
-        _answer(orders, Answer(orders.config, generation))
+        _answer(orders, Answer(orders.config, orders.text, generation))
     except DicomnodeError as error:
         _answer(orders, Answer(faults=(Fault("node.data", 0, str(error)),)))
 
@@ -142,13 +144,15 @@ def _forwarder(orders: Orders, node: Node, stop: Stop) -> None:
 
 
 def _housekeeper(orders: Orders, node: Node, stop: Stop) -> None:
+    housekeep.strand(node)
     _ready(orders)
     rounds = 0
     while not stop.wait(_ROUND):
         rounds += 1
         try:
             housekeep.tidy(node)
-            if rounds % _CHECKPOINT == 0 or node.database.version()[1] > _WAL_LARGE:
+            large = node.database.version()[1] > _WAL_LARGE
+            if rounds % (_OFTEN if large else _CHECKPOINT) == 0:
                 node.database.checkpoint()
         except OutOfResources as error:
             log.error("housekeeping waits: %s", error)
@@ -186,14 +190,12 @@ def main(role: str) -> None:
 def _serve(role: str, orders: Orders, stop: Stop) -> None:
     assert orders.config is not None
     name = ulid()
-    alive = Alive(orders.config.node.data / "run", name)
+    show_alive(orders.config.node.data / "run", name)
     node = build(orders.config, orders.generation, name)
     log.info("started worker=%s generation=%d", name, orders.generation)
     _POSTS[role](orders, node, stop)
     node.database.close()
-    node.archive.clear_incoming(name)
-    alive.leave()
-    log.info("ended worker=%s", name)
+    log.info("ended worker=%s", name)  # its lock is free when it is gone: the housekeeper buries what it left
 
 
 def _lifeline() -> None:

@@ -96,6 +96,8 @@ class Database:
         with self.read(), self._turn():
             execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at INTEGER NOT NULL)")
             known = {name for (name,) in rows("SELECT name FROM migrations")}
+            if strange := known - {name for name, _ in steps()}:
+                raise OutOfResources(f"the index is of a newer version ({max(strange)}): run that version of dicomnode")
             for name, script in steps():
                 if name not in known:
                     self._apply(name, script)
@@ -145,9 +147,13 @@ class Database:
         return log.st_mtime_ns, log.st_size
 
     def checkpoint(self) -> None:
-        """Move the log into the database file, and give the log's disk back where nobody reads from it."""
-        with self.read():
-            execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Move the log into the database file, and give the log's disk back where nobody reads from it.
+
+        In its turn, and waiting for no reader: what a long query keeps from moving, the next round moves.
+        """
+        with self.read(), self._turn():
+            execute("PRAGMA busy_timeout = 0")
+            rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Finish what waits, and end the writer."""

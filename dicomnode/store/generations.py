@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 from dicomnode.store import tables
 
@@ -17,6 +18,7 @@ class Generation:
     digest: str
     faults: str
     accepted: bool
+    text: str
 
 
 def record(text: str, faults: str, at: int) -> int:
@@ -28,5 +30,14 @@ def record(text: str, faults: str, at: int) -> int:
 
 def latest() -> Generation | None:
     """The last configuration that was read, whether or not it was taken into use."""
-    found = tables.latest(tables.Generation.select(), 1)
-    return Generation(found[0].id, found[0].at, found[0].digest, found[0].faults, found[0].accepted) if found else None
+    return _newest(tables.Generation.select())
+
+
+def in_force() -> Generation | None:
+    """The last configuration that was taken into use."""
+    return _newest(tables.Generation.select().where(tables.Generation.accepted))
+
+
+def _newest(query: Any) -> Generation | None:
+    found = tables.latest(query, 1)
+    return Generation(*(getattr(found[0], name) for name in Generation.__slots__)) if found else None

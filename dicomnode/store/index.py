@@ -1,7 +1,7 @@
 """The index of what is kept: studies, series, instances and their versions. Constant SQL, called inside `write`.
 
 A SOP Instance UID may arrive more than once. None of its versions is ever overwritten: the same bytes again are a
-duplicate; anything else is kept beside the first as what `Comparison` says it is, and is not current. An instance of
+duplicate; anything else is kept beside the first as what a comparison says it is, and is not current. An instance of
 another site's study is kept and not current either: a study belongs to the site that first sent it.
 """
 
@@ -39,6 +39,7 @@ class Recorded:
     study: int | None
     kind: Kind
     file: str
+    current: bool
 
 
 class AnotherVersion(DicomnodeError):
@@ -77,22 +78,25 @@ _INSERT_INSTANCE = _insert_sql(
 def record(stored: Stored, instance: SopInstance, origin: Origin, issuer: str, kind: Kind | None = None) -> Recorded:
     """Index one kept file. `issuer` is the site's own, for objects that name none.
 
-    `kind` is what a comparison with the current version found; without it, a UID that is known with other bytes
-    raises AnotherVersion, and nothing was done. What another site sent of a study that is not its own counts for that
-    site alone: it is no version of what the study's own site sends.
+    `kind` is what a comparison with the site's own version found; without it, a UID that the site has sent with other
+    bytes raises AnotherVersion, and nothing was done. What another site has sent under this UID is no version of it: it
+    is a conflict where it is in another study, because a hospital could not tell the two apart.
     """
     versions = rows(
-        "SELECT i.id, i.sha256, i.file, s.study, i.kind != 'foreign' OR i.site = ? FROM instances i"
-        " LEFT JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version",
-        *(origin.site, instance.sop_instance_uid),
+        "SELECT i.id, i.sha256, i.file, s.study, i.current, i.site, t.study_instance_uid FROM instances i"
+        " LEFT JOIN series s ON s.id = i.series LEFT JOIN studies t ON t.id = s.study"
+        " WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version",
+        instance.sop_instance_uid,
     )
-    known = [row[:4] for row in versions if row[4]]
-    for row_id, sha256, file, study in known:
+    ours = [row for row in versions if row[5] == origin.site]
+    for row_id, sha256, file, study, current, *_ in ours:
         if sha256 == stored.sha256:
             execute("UPDATE instances SET duplicates = duplicates + 1 WHERE id = ?", row_id)
-            return Recorded(row_id, study, Kind.DUPLICATE, file)
-    if known and kind is None:
-        raise AnotherVersion(known[0][2])
+            return Recorded(row_id, study, Kind.DUPLICATE, file, bool(current))
+    if ours and kind is None:
+        raise AnotherVersion(ours[0][2])
+    if any(row[4] and (row[6] or "") != instance.study_instance_uid for row in versions if row not in ours):
+        kind = Kind.CONFLICT
     return _add(stored, instance, origin, issuer, kind or Kind.NEW, version=len(versions) + 1)
 
 
@@ -113,7 +117,7 @@ def _add(
         *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
         json.dumps(instance.notes),
     )
-    return Recorded(row, study, kind, stored.file)
+    return Recorded(row, study, kind, stored.file, kind is Kind.NEW)
 
 
 def replace_file(instance: int, file: str) -> None:
@@ -148,11 +152,14 @@ def _series(study: int, instance: SopInstance, *, current: bool) -> int:
     return int(found[0])
 
 
-def studies_of(sop_instance_uid: str, study: int | None) -> set[int]:
-    """The studies that a doubt about an instance concerns: the one given, and those its other versions are in."""
-    sql = "SELECT s.study FROM instances i JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ?"
-    found = rows(sql, sop_instance_uid)
-    return {row[0] for row in found} | ({study} if study is not None else set())
+def studies_of(sop_instance_uid: str, study: int | None) -> dict[int, str]:
+    """The studies that a doubt about an instance concerns, and whose they are: the one given, and its versions'."""
+    found = rows(
+        "SELECT id, site FROM studies WHERE id = ? OR id IN (SELECT s.study FROM instances i"
+        " JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ?)",
+        *(study, sop_instance_uid),
+    )
+    return dict(found)
 
 
 def quarantine(study: int, reason: str) -> None:

@@ -36,6 +36,8 @@ class Claimed:
     sop_instance_uid: str
     transfer_syntax_uid: str
     file: str
+    size: int
+    sha256: str
     attempts: int
     queued_at: int
     claimed_at: int
@@ -101,10 +103,10 @@ def claim(partner: str, most: int, worker: str, now: int) -> Batch | None:
     referral, study = ready
     taken = sorted(rows(_CLAIM, worker, now, referral, now, most))
     execute("UPDATE referrals SET progress = 'sending' WHERE id = ? AND progress = 'complete'", referral)
-    found: dict[int, tuple[str, str, str, str]] = {
+    found: dict[int, tuple[str, str, str, str, int, str]] = {
         row[0]: row[1:]
         for row in rows(
-            "SELECT id, sop_class_uid, sop_instance_uid, transfer_syntax_uid, file FROM instances"
+            "SELECT id, sop_class_uid, sop_instance_uid, transfer_syntax_uid, file, size, sha256 FROM instances"
             " WHERE id IN (SELECT value FROM json_each(?))",
             json.dumps([instance for _, instance, _, _ in taken]),
         )

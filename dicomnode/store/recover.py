@@ -31,21 +31,14 @@ class Found:
     missing: int
 
 
-class Alive:
-    """The lock by which a worker shows that it lives; the kernel takes it back, however the worker dies."""
-
-    def __init__(self, run: Path, name: str) -> None:
-        run.mkdir(parents=True, exist_ok=True)
-        self._path = run / f"{name}.lock"
-        new = run / f"{name}.new"
-        self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        new.rename(self._path)  # locked before anybody can see it
-
-    def leave(self) -> None:
-        """End well: nothing is claimed any more, so there is nothing for others to bury."""
-        self._path.unlink(missing_ok=True)
-        os.close(self._file)
+def show_alive(run: Path, name: str) -> int:
+    """Take the lock by which a worker shows that it lives; its descriptor, which nobody closes but the kernel."""
+    run.mkdir(parents=True, exist_ok=True)
+    new = run / f"{name}.new"
+    lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    new.rename(run / f"{name}.lock")  # locked before anybody can see it
+    return lock
 
 
 def dead_workers(archive: Archive) -> Iterator[str]:

@@ -6,6 +6,7 @@ instance, is complete after its quiet time, and is sent when nothing of it is qu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -99,7 +100,10 @@ def grew(referral: int, now: int) -> None:
         f" AND gate = 'open' AND {_DOUBT} != ''",
         referral,
     )
-    execute("UPDATE referrals SET progress = 'receiving', last_instance_at = ? WHERE id = ?", now, referral)
+    execute(
+        "UPDATE referrals SET progress = 'receiving', last_instance_at = max(last_instance_at, ?) WHERE id = ?",
+        *(now, referral),
+    )
 
 
 def any_quiet(now: int) -> bool:
@@ -142,6 +146,16 @@ def quarantine(study: int, reason: str) -> list[int]:
         " AND gate != 'quarantined' RETURNING id",
         reason,
         study,
+    )
+    return [referral for (referral,) in found]
+
+
+def strand(destinations: Iterable[str]) -> list[int]:
+    """Close the open gates of referrals that are not sent yet, to partners other than these; their ids."""
+    found = rows(
+        "UPDATE referrals SET gate = 'held', reason = 'no partner ' || partner || ' in the configuration'"
+        " WHERE gate = 'open' AND progress != 'sent' AND partner NOT IN (SELECT value FROM json_each(?)) RETURNING id",
+        json.dumps(list(destinations)),
     )
     return [referral for (referral,) in found]
 

@@ -7,6 +7,7 @@ of its own: a slow reader holds no connection. Order is that of arrival.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,16 +26,25 @@ class Scope:
     site: str = ""
     partners: tuple[str, ...] = ()
 
-    def condition(self) -> tuple[str, tuple[object, ...]]:
-        """The SQL that every query carries, over studies `t`, and its values."""
-        if self.site:
-            return "t.site = ?", (self.site,)
-        referred = (
-            "EXISTS (SELECT 1 FROM referrals r WHERE r.study = t.id AND r.gate = 'open'"
-            " AND r.partner IN (SELECT value FROM json_each(?)))"
-        )
-        return referred, (json.dumps(self.partners),)
+    def spell(self, sql: str) -> str:
+        """Write out OURS(t), whether the caller sees study t, and SEEN(c), whether it sees instance c of that study."""
+        ours, seen = (_OWN, _CURRENT) if self.site else (_REFERRED, f"{_CURRENT} AND {_SENT}")
+        sql = re.sub(r"\bOURS\((\w)\)", lambda study: ours.format(study[1]), sql)
+        return f"{_CALLER} {re.sub(_SEEN, lambda instance: seen.format(instance[1]), sql)}"
 
+    @property
+    def who(self) -> str:
+        """The first value of every statement."""
+        return self.site or json.dumps(self.partners)
+
+
+_CALLER = "WITH caller (who) AS (SELECT ?)"
+_SEEN = re.compile(r"\bSEEN\((\w)\)")
+_AMONG = "IN (SELECT value FROM json_each((SELECT who FROM caller)))"
+_OWN = "{0}.site = (SELECT who FROM caller)"
+_REFERRED = f"EXISTS (SELECT 1 FROM referrals r WHERE r.study = {{0}}.id AND r.gate = 'open' AND r.partner {_AMONG})"
+_CURRENT = "{0}.current"
+_SENT = f"EXISTS (SELECT 1 FROM transfers x WHERE x.instance = {{0}}.id AND x.partner {_AMONG})"
 
 _FROM = {
     Level.PATIENT: "studies t",
@@ -45,13 +55,13 @@ _FROM = {
 _ID = {Level.PATIENT: "max(t.id)", Level.STUDY: "t.id", Level.SERIES: "s.id", Level.IMAGE: "i.id"}
 _ROW = {Level.PATIENT: "t.id", Level.STUDY: "t.id", Level.SERIES: "s.id", Level.IMAGE: "i.id"}
 _HAS_INSTANCES = (
-    "EXISTS (SELECT 1 FROM series m JOIN instances c ON c.series = m.id AND c.current WHERE m.study = t.id)"
+    "EXISTS (SELECT 1 FROM series m JOIN instances c ON c.series = m.id AND SEEN(c) WHERE m.study = t.id)"
 )
 _PRESENT = {
     Level.PATIENT: _HAS_INSTANCES,
     Level.STUDY: _HAS_INSTANCES,
-    Level.SERIES: "EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current)",
-    Level.IMAGE: "i.current",
+    Level.SERIES: "EXISTS (SELECT 1 FROM instances c WHERE c.series = s.id AND SEEN(c))",
+    Level.IMAGE: "SEEN(i)",
 }
 _TABLE = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.IMAGE: "i"}
 # A stored time to the microsecond: what it does not say is zero. Unknown stays ''.
@@ -64,31 +74,28 @@ _TIME = (
 
 def entities(query: Query, scope: Scope) -> list[int]:
     """Row ids of the entities of the query's level that meet every term, in the order of arrival. Inside `read`."""
-    visible, values = scope.condition()
-    conditions, bound = [visible, _PRESENT[query.level]], list(values)
+    conditions, bound = ["OURS(t)", _PRESENT[query.level]], list[object]()
     for term in query.terms:
         sql, more = _where(term)
         conditions.append(sql)
         bound.extend(more)
     grouped = " GROUP BY t.patient_id, t.issuer_of_patient_id" if query.level is Level.PATIENT else ""
     sql = f"SELECT {_ID[query.level]} FROM {_FROM[query.level]} WHERE {' AND '.join(conditions)}{grouped} ORDER BY 1"
-    return [row_id for (row_id,) in rows(sql, *bound)]
+    return [row_id for (row_id,) in rows(scope.spell(sql), scope.who, *bound)]
 
 
 def answers(database: Database, query: Query, scope: Scope) -> Iterator[dict[int, str]]:
     """One {tag: text} for each matching entity; '' for what is unknown."""
     with database.read():
         found = entities(query, scope)
-    selected = [_select(item.column, scope) for item in query.returns]
-    columns = ", ".join(sql for sql, _ in selected)
-    values = [value for _, more in selected for value in more]
-    sql = (
+    columns = ", ".join(_select(item.column) for item in query.returns)
+    sql = scope.spell(
         f"SELECT {columns} FROM {_FROM[query.level]} WHERE {_ROW[query.level]} IN (SELECT value FROM json_each(?))"
         f" ORDER BY {_ROW[query.level]}"
     )
     for start in range(0, len(found), _PAGE):
         with database.read():
-            page = rows(sql, *values, json.dumps(found[start : start + _PAGE]))
+            page = rows(sql, scope.who, json.dumps(found[start : start + _PAGE]))
         for row in page:
             yield {item.tag: str(value or "") for item, value in zip(query.returns, row, strict=True)}
 
@@ -105,6 +112,8 @@ class Located:
     sop_instance_uid: str
     transfer_syntax_uid: str
     file: str
+    size: int
+    sha256: str
     quarantine: str
 
 
@@ -112,7 +121,8 @@ def instances(query: Query, scope: Scope) -> list[Located]:
     """The instances that a C-MOVE selects and the caller may see, in the order of arrival. Inside `read`."""
     found = rows(
         "SELECT i.id, t.id, t.study_instance_uid, t.site, i.sop_class_uid, i.sop_instance_uid, i.transfer_syntax_uid,"
-        f" i.file, t.quarantine FROM {_FROM[Level.IMAGE]} WHERE i.id IN (SELECT value FROM json_each(?)) ORDER BY i.id",
+        f" i.file, i.size, i.sha256, t.quarantine FROM {_FROM[Level.IMAGE]}"
+        " WHERE i.id IN (SELECT value FROM json_each(?)) ORDER BY i.id",
         json.dumps(entities(query, scope)),
     )
     return [Located(*row) for row in found]
@@ -192,10 +202,10 @@ def _glob(key: str) -> str:
 
 # -- values ----------------------------------------------------------------------------------------------------
 
-_OF_STUDY = "FROM series m JOIN instances c ON c.series = m.id AND c.current WHERE m.study = t.id"
+_OF_STUDY = "FROM series m JOIN instances c ON c.series = m.id AND SEEN(c) WHERE m.study = t.id"
 _OF_PATIENT = (
-    "FROM studies u JOIN series m ON m.study = u.id JOIN instances c ON c.series = m.id AND c.current"
-    " WHERE u.patient_id = t.patient_id AND u.issuer_of_patient_id = t.issuer_of_patient_id AND {}"
+    "FROM studies u JOIN series m ON m.study = u.id JOIN instances c ON c.series = m.id AND SEEN(c)"
+    " WHERE u.patient_id = t.patient_id AND u.issuer_of_patient_id = t.issuer_of_patient_id AND OURS(u)"
 )
 _COMPUTED = {
     Computed.INSTANCE_AVAILABILITY: "CASE WHEN t.quarantine = '' THEN 'ONLINE' ELSE 'UNAVAILABLE' END",
@@ -205,19 +215,13 @@ _COMPUTED = {
     f" {_OF_STUDY} ORDER BY 1))",
     Computed.STUDY_SERIES: f"(SELECT count(DISTINCT m.id) {_OF_STUDY})",
     Computed.STUDY_INSTANCES: f"(SELECT count(*) {_OF_STUDY})",
-    Computed.SERIES_INSTANCES: "(SELECT count(*) FROM instances c WHERE c.series = s.id AND c.current)",
+    Computed.SERIES_INSTANCES: "(SELECT count(*) FROM instances c WHERE c.series = s.id AND SEEN(c))",
     Computed.PATIENT_STUDIES: f"(SELECT count(DISTINCT u.id) {_OF_PATIENT})",
     Computed.PATIENT_SERIES: f"(SELECT count(DISTINCT m.id) {_OF_PATIENT})",
     Computed.PATIENT_INSTANCES: f"(SELECT count(*) {_OF_PATIENT})",
 }
 
 
-def _select(column: str, scope: Scope) -> tuple[str, tuple[object, ...]]:
-    """The SQL of one value. What is counted of a patient is what the caller may see of it."""
-    if column in BY_COLUMN:
-        return _qualified(column), ()
-    sql = _COMPUTED[Computed(column)]
-    if "u.patient_id" not in sql:
-        return sql, ()
-    visible, values = scope.condition()
-    return sql.format(visible.replace("t.", "u.")), values
+def _select(column: str) -> str:
+    """The SQL of one value. What is counted is what the caller may see."""
+    return _qualified(column) if column in BY_COLUMN else _COMPUTED[Computed(column)]

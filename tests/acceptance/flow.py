@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.inprocess import cli
 from tests.node import Node, wait_until
 from tests.samples import Sample, dataset_of, make_instances, uid
 from tests.wire import Association, Journal, Receiver, WireError
@@ -170,7 +171,7 @@ def losses(node: Node, receiver: Receiver, flows: Iterable[Flow], timeout: float
             found.append(f"not as it was sent: {instance}")
     found += [f"left over: {part}" for part in node.data.rglob("*.part")]
     stuck = ("queued", "active", "held")
-    return found + [f"stuck: {it}" for it in node.cli("queue", "shape", json=True) if any(it[key] for key in stuck)]
+    return found + [f"stuck: {it}" for it in cli(node, "queue", "shape", json=True) if any(it[key] for key in stuck)]
 
 
 def _carried(receiver: Receiver, promised: dict[str, str], timeout: float) -> list[str]:
@@ -189,5 +190,5 @@ def _carried(receiver: Receiver, promised: dict[str, str], timeout: float) -> li
 
 def _kept(node: Node, study: str) -> dict[str, Path]:
     """SOP Instance UID → its file, as the index has them."""
-    found = node.cli("studies", "show", study, json=True)
+    found = cli(node, "studies", "show", study, json=True)
     return {it["sop_instance_uid"]: node.data / it["file"] for it in found[0]["versions"] if it["current"]}

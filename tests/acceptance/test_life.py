@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.kit import rows
 from tests.node import LOCAL, Node, changed, default_config, free_port
 from tests.samples import Sample, make_instances
 from tests.upper_layer import C_STORE, encode_command
@@ -91,7 +92,7 @@ def test_sigterm_lets_what_is_being_done_come_to_its_end(node: Callable[..., Nod
     assert not list(it.data.rglob("*.part"))
     it.start()
     receiver.wait_for(5)
-    it.wait_until(lambda: it.cli("referrals", "list", json=True)[0]["state"] == "sent", 10, "the referral to be sent")
+    it.wait_until(lambda: rows(it, "SELECT 1 FROM referrals WHERE progress = 'sent'"), 10, "the referral to be sent")
     assert sorted(each.sop_instance for each in receiver.received) == sorted(sample.sop_instance for sample in made)
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.integration.kit import rows
 from tests.node import Node, default_config, free_port
 from tests.samples import Sample, dataset_of, make_instances
 from tests.wire import Receiver, contexts_for
@@ -29,13 +30,13 @@ def test_a_queue_goes_on_after_a_restart(node: Callable[..., Node]) -> None:
     it = node(default_config(pubpacs=port))
     made = make_instances(8, seed="restart")
     _send(it, made)
-    it.wait_until(lambda: it.cli("queue", "shape", json=True)[0]["reason"], 15, "the lane to find nobody there")
+    it.wait_until(lambda: "paused" in it.log.read_text(), 15, "the lane to find nobody there")
     it.restart()
     (shape,) = it.cli("queue", "shape", json=True)
     assert (shape["queued"], shape["active"], shape["delivered"]) == (8, 0, 0)
     with Receiver(port=port) as receiver:
         receiver.wait_for(8, timeout=15)
-        it.wait_until(lambda: it.cli("referrals", "list", json=True)[0]["state"] == "sent", 10, "the end of it")
+        it.wait_until(lambda: rows(it, "SELECT 1 FROM referrals WHERE progress = 'sent'"), 10, "the end of it")
         assert {each.sop_instance: each.sha256 for each in receiver.received} == {
             sample.sop_instance: sample.sha256 for sample in made
         }
@@ -96,10 +97,10 @@ def test_a_start_puts_in_order_what_it_finds(node: Callable[..., Node]) -> None:
             sample.sop_instance: sample.sha256 for sample in wanted
         }
 
-        def held() -> list[str]:
-            return [row["sop_instance_uid"] for row in it.cli("queue", "list", "--state", "held", json=True)]
-
-        assert it.wait_until(held, 10, "the one that is gone to be held") == [holed[1].sop_instance]
+        it.wait_until(lambda: rows(it, "SELECT 1 FROM transfers WHERE state = 'held'"), 10, "the one that is gone")
+        (held,) = it.cli("queue", "list", "--state", "held", json=True)
+        assert held["sop_instance_uid"] == holed[1].sop_instance
+        assert held["reason"]
 
 
 def test_a_data_folder_that_cannot_be_used_is_said_to_be(node: Callable[..., Node], tmp_path: Path) -> None:

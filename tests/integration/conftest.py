@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.inprocess import Here
+from tests.integration.small_archive import fill
 from tests.node import Node
-from tests.wire import Receiver
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def start_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
     made: list[Node] = []
 
     def start(config: Mapping[str, Any] | None = None, **options: Any) -> Node:
-        made.append(Node(tmp_path_factory.mktemp("node"), config, **options))
+        made.append(Here(tmp_path_factory.mktemp("node"), config, **options))
         return made[-1].start()
 
     yield start
@@ -25,8 +26,12 @@ def start_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         it.kill_all()
 
 
-@pytest.fixture(scope="module")
-def public() -> Iterator[Receiver]:
-    """The public hospital's AE."""
-    with Receiver() as it:
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with the studies of tests/integration/small_archive.py."""
+    it = Here(tmp_path_factory.mktemp("archive"))
+    try:
+        fill(it.start())
         yield it
+    finally:
+        it.kill_all()

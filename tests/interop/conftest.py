@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.inprocess import Here
 from tests.node import Node
 
 
@@ -23,7 +24,7 @@ def start_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
     made: list[Node] = []
 
     def start(config: Mapping[str, Any] | None = None, **options: Any) -> Node:
-        made.append(Node(tmp_path_factory.mktemp("node"), config, **options))
+        made.append(Here(tmp_path_factory.mktemp("node"), config, **options))
         return made[-1].start()
 
     yield start

@@ -105,8 +105,10 @@ def test_what_is_no_text_stays_ascii() -> None:
     assert data.endswith(b"C?T ")
 
 
-def test_our_own_mistakes_are_raised() -> None:
-    with pytest.raises(ValueError, match="invalid literal"):
-        encode.identifier([Element(0x00280010, "US", "many")], implicit=True, character_set="")
-    with pytest.raises(struct.error):
-        encode.identifier([Element(0x00100020, "LO", "x" * 70_000)], implicit=False, character_set="")
+def test_what_a_vr_cannot_hold_is_answered_as_unknown() -> None:
+    for wrong in (Element(0x00280010, "US", "512.0"), Element(0x00100020, "LO", "x" * 70_000)):
+        data = encode.identifier([wrong, Element(0x00200010, "SH", "7")], implicit=False, character_set="")
+        assert [(key.tag, key.value) for key in identifier.decode(data, implicit=False).keys] == [
+            (wrong.tag, "") if wrong.tag < 0x00200010 else (0x00200010, "7"),
+            (0x00200010, "7") if wrong.tag < 0x00200010 else (wrong.tag, ""),
+        ]

@@ -119,11 +119,10 @@ def test_the_sentences_follow_the_configuration(tmp_path: Path) -> None:
 # -- generations -----------------------------------------------------------------------------------------------
 
 
-def test_a_reading_is_recorded_faulty_or_not(here: Node, tmp_path: Path) -> None:
-    path = written(tmp_path, fakes.CONFIG)
-    first = configure.record(path, (), 5, here.database)
-    second = configure.record(path, (Fault("node", 3, "is wrong"),), 6, here.database)
-    third = configure.record(tmp_path / "gone", (Fault("", 0, "no file"),), 7, here.database)
+def test_a_reading_is_recorded_faulty_or_not(here: Node) -> None:
+    first = configure.record("good", (), 5, here.database)
+    second = configure.record("bad", (Fault("node", 3, "is wrong"),), 6, here.database)
+    third = configure.record("", (Fault("", 0, "no file"),), 7, here.database)
     assert first < second < third
     with here.database.read():
         found = generations.latest()

@@ -12,7 +12,7 @@ from dicomnode.operations import housekeep
 from dicomnode.operations.ports import Node
 from dicomnode.store import audit, queue, recover, referrals
 from dicomnode.store.database import one
-from dicomnode.store.recover import Alive, Found
+from dicomnode.store.recover import Found, show_alive
 from tests import fakes
 from tests.samples import make_instances
 
@@ -59,10 +59,12 @@ def test_a_round_takes_back_what_a_dead_worker_had(here: Node) -> None:
 
 def test_a_round_leaves_the_living_alone(here: Node) -> None:
     claimed(here, "living")
-    alive = Alive(here.archive.root / "run", "living")
+    alive = show_alive(here.archive.root / "run", "living")
     housekeep.tidy(here)
     assert states(here) == ["active", "active"]
-    alive.leave()
+    os.close(alive)  # what the kernel does when the process dies
+    housekeep.tidy(here)
+    assert states(here) == ["queued", "queued"]
     assert not (here.archive.root / "run" / "living.lock").exists()
 
 
@@ -136,8 +138,8 @@ def test_a_file_that_cannot_be_read_does_not_stop_a_start(
 
 
 def test_a_lock_is_given_up_by_death_alone(tmp_path: Path, here: Node) -> None:
-    ours = Alive(here.archive.root / "run", "other")
+    ours = show_alive(here.archive.root / "run", "other")
     assert list(recover.dead_workers(here.archive)) == []
-    os.close(ours._file)  # what the kernel does when the process dies
+    os.close(ours)  # what the kernel does when the process dies
     assert list(recover.dead_workers(here.archive)) == ["other"]
     assert list(recover.dead_workers(here.archive)) == []

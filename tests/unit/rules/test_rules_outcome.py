@@ -97,8 +97,8 @@ def test_a_status_in_words(status: int, text: str) -> None:
 
 ERRORS: list[tuple[PartnerError, object]] = [
     (Unreachable("x"), PARTNER),
-    (Rejected("x", permanent=True), PARTNER),
-    (Rejected("x", permanent=False), PARTNER),
+    (Rejected("x"), PARTNER),
+    (Rejected("x"), PARTNER),
     (PartnerError("x"), PARTNER),
     (AssociationLost("x"), ASSOCIATION),
     (ContextMissing("x"), Never),

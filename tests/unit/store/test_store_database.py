@@ -24,12 +24,25 @@ from dicomnode.store.database import Database, execute, insert, one, rows
 PATIENCE = 0.3
 
 
-@pytest.fixture
-def index(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "index.sqlite", patience=PATIENCE)
+@contextmanager
+def opened(path: Path, **options: float) -> Iterator[Database]:
+    database = Database(path, **options)
     database.write(lambda: execute("CREATE TABLE words (word TEXT UNIQUE)"))
     yield database
     database.close()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Database]:
+    with opened(tmp_path / "index.sqlite") as database:
+        yield database
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[Database]:
+    """One that does not wait long."""
+    with opened(tmp_path / "index.sqlite", patience=PATIENCE) as database:
+        yield database
 
 
 def words(index: Database) -> list[str]:
@@ -45,11 +58,10 @@ def add(word: str) -> Callable[[], int]:
 @contextmanager
 def together(index: Database, *functions: Callable[[], Any]) -> Iterator[list[Future[Any]]]:
     """Let functions wait until the writer is free, so that they are one group; their futures, in their order."""
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
     with ThreadPoolExecutor(len(functions) + 1) as pool:
-        first = pool.submit(index.write, gate.wait)
-        while not first.running() or index._waiting.qsize():
-            pass
+        pool.submit(index.write, lambda: (begun.set(), gate.wait()))
+        assert begun.wait(10)
         futures = []
         for number, function in enumerate(functions, 1):
             futures.append(pool.submit(index.write, function))
@@ -142,29 +154,28 @@ def stranger(index: Database) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("busy", [turn_of_another, stranger])
-def test_a_write_that_was_refused_is_not_done_later(index: Database, busy: Callable[..., Any]) -> None:
-    with busy(index), pytest.raises(OutOfResources):
-        index.write(add("late"))
-    index.write(add("after"))
-    assert words(index) == ["after"]
+def test_a_write_that_was_refused_is_not_done_later(hasty: Database, busy: Callable[..., Any]) -> None:
+    with busy(hasty), pytest.raises(OutOfResources):
+        hasty.write(add("late"))
+    hasty.write(add("after"))
+    assert words(hasty) == ["after"]
 
 
-def test_those_that_wait_behind_a_long_write_are_refused_and_not_done_later(index: Database) -> None:
-    gate = threading.Event()
+def test_those_that_wait_behind_a_long_write_are_refused_and_not_done_later(hasty: Database) -> None:
+    begun, gate = threading.Event(), threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(index.write, lambda: (gate.wait(), add("slow")())[1])
-        while not slow.running() or index._waiting.qsize():
-            pass
+        slow = pool.submit(hasty.write, lambda: (begun.set(), gate.wait(), add("slow")())[2])
+        assert begun.wait(10)
         with pytest.raises(OutOfResources, match="busy"):
-            index.write(add("late"))
+            hasty.write(add("late"))
         gate.set()
         assert slow.result() == 1  # its own took longer than the patience, and counts: only the outcome is the truth
-    index.write(add("after"))
-    assert words(index) == ["slow", "after"]
+    hasty.write(add("after"))
+    assert words(hasty) == ["slow", "after"]
 
 
-def test_a_late_failure_is_an_error_of_ours_too(index: Database) -> None:
-    index.write(add("one"))
+def test_a_late_failure_is_an_error_of_ours_too(hasty: Database) -> None:
+    hasty.write(add("one"))
     slow = threading.Event()
 
     def again() -> None:
@@ -172,7 +183,7 @@ def test_a_late_failure_is_an_error_of_ours_too(index: Database) -> None:
         add("one")()
 
     with pytest.raises(OutOfResources, match="UNIQUE"):
-        index.write(again)
+        hasty.write(again)
 
 
 def test_reads_join_and_their_errors_are_ours(index: Database) -> None:

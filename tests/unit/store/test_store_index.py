@@ -125,8 +125,8 @@ def test_studies_are_listed_the_newest_first(here: Node) -> None:
         assert index.study(made[0].study) == first
         assert index.study("1.2.3") is None
         assert index.studies(1) == [newest]
-        assert index.studies_of(made[0].sop_instance, None) == {first.id}
-        assert index.studies_of("1.2.3", 7) == {7}
+        assert index.studies_of(made[0].sop_instance, None) == {first.id: "harbour"}
+        assert index.studies_of("1.2.3", newest.id) == {newest.id: "harbour"}
     assert (first.modalities, first.series, first.instances, first.site) == (("CT", "OT"), 2, 2, "harbour")
 
 

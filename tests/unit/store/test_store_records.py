@@ -13,7 +13,7 @@ from dicomnode.operations.ports import Node
 from dicomnode.store import audit, generations, recover
 from dicomnode.store.audit import Event, Refused
 from dicomnode.store.database import one
-from dicomnode.store.recover import Alive, Found
+from dicomnode.store.recover import Found, show_alive
 from tests import fakes
 from tests.fakes import START
 from tests.samples import make_instances
@@ -92,8 +92,12 @@ def test_every_reading_has_its_number(here: Node) -> None:
         found = generations.latest()
         assert one("SELECT text, accepted FROM generations WHERE id = ?", first) == ("good", 1)
     assert found == generations.Generation(
-        second, START + 1, hashlib.sha256(b"bad").hexdigest(), "a fault", accepted=False
+        second, START + 1, hashlib.sha256(b"bad").hexdigest(), "a fault", accepted=False, text="bad"
     )
+    with here.database.read():
+        used = generations.in_force()
+    assert used
+    assert (used.id, used.text) == (first, "good")
 
 
 # -- recover ---------------------------------------------------------------------------------------------------
@@ -134,10 +138,10 @@ def test_missing_files_are_those_of_rows_since_the_last_recovery(here: Node) -> 
 
 
 def test_a_start_waits_for_the_living(here: Node) -> None:
-    alive = Alive(here.archive.root / "run", "other")
+    alive = show_alive(here.archive.root / "run", "other")
     with pytest.raises(OutOfResources, match="other"):
         recover.wait_for_workers(here.archive, 0.0)
-    os.close(alive._file)
+    os.close(alive)
     recover.wait_for_workers(here.archive, 0.0)
 
 
@@ -153,7 +157,7 @@ def test_a_lock_is_held_before_it_is_seen(here: Node, monkeypatch: pytest.Monkey
         return renamed
 
     monkeypatch.setattr(Path, "rename", looked)
-    alive = Alive(run, "other")
+    alive = show_alive(run, "other")
     assert seen == [[], []]
-    alive.leave()
-    assert list(recover.dead_workers(here.archive)) == []
+    os.close(alive)
+    assert list(recover.dead_workers(here.archive)) == ["other"]
