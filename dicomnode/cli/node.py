@@ -76,4 +76,4 @@ def _refused(generation: Generation) -> None:
     say("the configuration in force stays:")
     for fault in generation.faults.splitlines():
         say(f"  {fault}")
-    raise SystemExit(1)
+    raise SystemExit(2)

@@ -195,6 +195,7 @@ def _serve(role: str, orders: Orders, stop: Stop) -> None:
     log.info("started worker=%s generation=%d", name, orders.generation)
     _POSTS[role](orders, node, stop)
     node.database.close()
+    node.archive.clear_incoming(name)
     log.info("ended worker=%s", name)  # its lock is free when it is gone: the housekeeper buries what it left
 
 

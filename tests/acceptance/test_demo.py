@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.node import Node
-from tests.samples import make_study
 
 
 def test_the_demonstration_delivers_what_it_sent(node: Callable[..., Node]) -> None:
@@ -14,14 +13,6 @@ def test_the_demonstration_delivers_what_it_sent(node: Callable[..., Node]) -> N
     assert done.code == 0, done
     assert "60 of 60 identical" in done.out
     assert "Traceback" not in done.out + done.err
-
-
-def test_the_demonstration_takes_a_study_of_yours(node: Callable[..., Node], tmp_path: Path) -> None:
-    make_study(tmp_path / "mine", slices=3)
-    (tmp_path / "mine" / "notes.txt").write_text("no DICOM file")
-    done = node(start=False).cli("demo", str(tmp_path / "mine"), timeout=120)
-    assert done.code == 0, done
-    assert "3 of 3 identical" in done.out
 
 
 def test_a_demonstration_of_a_folder_without_a_study_says_so(node: Callable[..., Node], tmp_path: Path) -> None:

@@ -107,6 +107,6 @@ def test_a_data_folder_that_cannot_be_used_is_said_to_be(node: Callable[..., Nod
     (tmp_path / "file").write_text("a file, not a folder")
     it = node(default_config(data=str(tmp_path / "file")), start=False)
     done = it.cli("serve", timeout=20)
-    assert done.code == 2, done
+    assert done.code == 1, done
     assert str(tmp_path / "file") in done.err
     assert "Traceback" not in done.err
