@@ -11,7 +11,7 @@ import click
 from dicomnode.cli.opening import Place, pass_place, say
 from dicomnode.errors import DicomnodeError, UsageError
 from dicomnode.operations import configure
-from dicomnode.run import supervisor
+from dicomnode.run import premises
 from dicomnode.run.supervisor import Supervisor
 from dicomnode.store import generations
 from dicomnode.store.generations import Generation
@@ -49,7 +49,7 @@ def check(place: Place) -> None:
 def reload(place: Place) -> None:
     """Take the changed configuration into use, whole; or keep the one in force, and say why."""
     data = place.data()
-    serving = supervisor.running(data)
+    serving = premises.running(data)
     if not serving:
         moved = "if you have changed node.data, that needs a restart"
         raise UsageError(f"no node is running on {data}: start it with `dicomnode serve`, or {moved}")
@@ -60,7 +60,7 @@ def reload(place: Place) -> None:
         os.kill(pid, signal.SIGHUP)
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
-            serving = supervisor.running(data)
+            serving = premises.running(data)
             with node.database.read():
                 read = generations.latest()
             if serving and serving[1] > before:

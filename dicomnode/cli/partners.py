@@ -14,7 +14,7 @@ from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError, UsageError
 from dicomnode.net.requestor import Requestor
 from dicomnode.rules import oneway
-from dicomnode.store import audit, queue
+from dicomnode.store import audit, lanes
 from dicomnode.store.audit import Refused
 
 
@@ -29,12 +29,12 @@ def partners() -> None:
 def list_(place: Place, as_json: bool) -> None:
     """Every partner: where it is, what it may do, and whether its lane runs."""
     with place.node() as node, node.database.read():
-        rows = [_row(partner, node.config, queue.paused(partner.name)) for partner in node.config.partners.values()]
+        rows = [_row(partner, node.config, lanes.paused(partner.name)) for partner in node.config.partners.values()]
     columns = ["partner", "site", "ae_title", "address", "called_at", "may", "lane"]
     output.show(rows, as_json=as_json, columns=columns, empty="No partners are configured.")
 
 
-def _row(partner: Partner, config: NodeConfig, pause: queue.Pause) -> output.Row:
+def _row(partner: Partner, config: NodeConfig, pause: lanes.Pause) -> output.Row:
     lane = "-" if not partner.is_destination else "paused" if pause.failures else "runs"
     return {
         "partner": partner.name,

@@ -9,7 +9,7 @@ import click
 from dicomnode.cli import output
 from dicomnode.cli.opening import Place, pass_place, say, who
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit
+from dicomnode.store import audit, lanes
 from dicomnode.store import queue as store
 from dicomnode.store.audit import Event
 
@@ -90,7 +90,7 @@ def retry(place: Place, ids: tuple[int, ...], partner: str) -> None:
 
 def _retried(ids: Sequence[int], partners: set[str], at: int) -> list[int]:
     for name in partners:
-        store.unpause(name)
+        lanes.unpause(name)
     return store.retry(ids, at)
 
 

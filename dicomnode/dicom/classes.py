@@ -72,7 +72,7 @@ _NOT_KEPT: Final = {
 
 TRANSFER_SYNTAXES: Final[tuple[str, ...]] = tuple(
     uid
-    for uid in (*(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"), *_NEWER)
+    for uid in dict.fromkeys((*(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"), *_NEWER))
     if uid not in DEFLATED and uid not in _NOT_KEPT
 )
 """Every transfer syntax whose dataset can be kept as received and walked to its end, in the dictionary's order."""

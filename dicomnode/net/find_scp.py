@@ -6,40 +6,34 @@ an Error Comment, and FE00H after a cancel should say what happened. Never cuts 
 
 from __future__ import annotations
 
-import time
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode.dicom import encode, identifier
-from dicomnode.net import handlers
+from dicomnode.net import answering
+from dicomnode.net.answering import Served
 from dicomnode.operations.find import find
 from dicomnode.rules.contexts import IMPLICIT_LE, PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from dicomnode.rules.matching import Model
 
-if TYPE_CHECKING:
-    from dicomnode.net.association import Reception
-
 MODELS = {PATIENT_ROOT_FIND: Model.PATIENT_ROOT, STUDY_ROOT_FIND: Model.STUDY_ROOT}
 _PENDING, _PENDING_WARNING, _CANCEL = 0xFF00, 0xFF01, 0xFE00
-_AHEAD = 64
-"""Responses that may wait to be sent: a slow reader slows the query, and fills no memory."""
 
 
-def serve(assoc: Reception, request: C_FIND, context: PresentationContext) -> None:
+def serve(assoc: Served, request: C_FIND, context: PresentationContext) -> None:
     """Answer one C-FIND-RQ, to its final response."""
     status, comment = 0x0000, ""
-    with handlers.answered() as problem:
+    with answering.answered() as problem:
         status = _answers(assoc, request, context)
     if problem:
         status, comment = problem[0]
     assoc.dimse.cancel_req.pop(request.MessageID, None)
-    handlers.respond(assoc, request, context, status, comment)
+    answering.respond(assoc, request, context, status, comment)
 
 
-def _answers(assoc: Reception, request: C_FIND, context: PresentationContext) -> int:
+def _answers(assoc: Served, request: C_FIND, context: PresentationContext) -> int:
     """Send every Pending response; the final status."""
     assert assoc.partner is not None
     implicit = context.transfer_syntax[0] == IMPLICIT_LE
@@ -49,7 +43,7 @@ def _answers(assoc: Reception, request: C_FIND, context: PresentationContext) ->
     for elements in answers.identifiers:
         if request.MessageID in assoc.dimse.cancel_req:
             return _CANCEL
-        if not wait_for_room(assoc):
+        if not answering.wait_for_room(assoc):
             return _CANCEL
         response = C_FIND()
         response.MessageID = request.MessageID
@@ -61,15 +55,3 @@ def _answers(assoc: Reception, request: C_FIND, context: PresentationContext) ->
         )
         assoc.dimse.send_msg(response, context.context_id)
     return 0x0000
-
-
-def wait_for_room(assoc: Reception) -> bool:
-    """Wait until the peer has taken most of what was sent; False when the association is over."""
-    while assoc.dul.to_provider_queue.qsize() > _AHEAD and not is_over(assoc):
-        time.sleep(0.001)
-    return not is_over(assoc)
-
-
-def is_over(assoc: Reception) -> bool:
-    """Whether the peer has aborted or gone."""
-    return bool(assoc.acse.is_aborted() or not assoc.dul.is_alive() or assoc.dul.socket.socket is None)

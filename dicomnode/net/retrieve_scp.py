@@ -10,23 +10,20 @@ import logging
 import time
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 from pynetdicom.dimse_primitives import C_MOVE
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode.dicom import encode, identifier
 from dicomnode.dicom.encode import Element
-from dicomnode.net import find_scp, handlers
+from dicomnode.net import answering
+from dicomnode.net.answering import Served
 from dicomnode.net.requestor import Requestor
 from dicomnode.operations import retrieve
 from dicomnode.operations.ports import Originator
 from dicomnode.operations.retrieve import SubOperation
 from dicomnode.rules.contexts import IMPLICIT_LE, PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE
 from dicomnode.rules.matching import Model
-
-if TYPE_CHECKING:
-    from dicomnode.net.association import Reception
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +68,18 @@ class Tally:
         return _WARNING if self.failed or self.warning else _SUCCESS
 
 
-def serve(assoc: Reception, request: C_MOVE, context: PresentationContext) -> None:
+def serve(assoc: Served, request: C_MOVE, context: PresentationContext) -> None:
     """Answer one C-MOVE-RQ, to its final response."""
-    with handlers.answered() as problem:
+    with answering.answered() as problem:
         _move(assoc, request, context)
     assoc.dimse.cancel_req.pop(request.MessageID, None)
     if problem:
         status, comment = problem[0]
         log.warning("move refused for=%s status=%04XH: %s", assoc.requestor.ae_title, status, comment)
-        handlers.respond(assoc, request, context, status, comment)
+        answering.respond(assoc, request, context, status, comment)
 
 
-def _move(assoc: Reception, request: C_MOVE, context: PresentationContext) -> None:
+def _move(assoc: Served, request: C_MOVE, context: PresentationContext) -> None:
     assert assoc.partner is not None
     implicit = context.transfer_syntax[0] == IMPLICIT_LE
     asked = identifier.decode(request.Identifier.getvalue() if request.Identifier else b"", implicit=implicit)
@@ -92,7 +89,7 @@ def _move(assoc: Reception, request: C_MOVE, context: PresentationContext) -> No
     tally, reported = Tally(len(plan.instances)), 0.0
 
     def stopped() -> bool:
-        return request.MessageID in assoc.dimse.cancel_req or find_scp.is_over(assoc)
+        return request.MessageID in assoc.dimse.cancel_req or answering.is_over(assoc)
 
     for done in retrieve.send(plan, originator, Requestor(assoc.node.config), assoc.node, stopped):
         tally.add(done)
@@ -107,7 +104,7 @@ def _move(assoc: Reception, request: C_MOVE, context: PresentationContext) -> No
     _respond(assoc, request, context, tally, tally.final)
 
 
-def _respond(assoc: Reception, request: C_MOVE, context: PresentationContext, tally: Tally, status: int) -> None:
+def _respond(assoc: Served, request: C_MOVE, context: PresentationContext, tally: Tally, status: int) -> None:
     response = C_MOVE()
     response.MessageID = request.MessageID
     response.MessageIDBeingRespondedTo = request.MessageID

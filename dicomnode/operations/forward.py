@@ -18,8 +18,9 @@ from dicomnode.operations import refer
 from dicomnode.operations.ports import Link, Node, Outgoing, Peer
 from dicomnode.rules import contexts, oneway, outcome
 from dicomnode.rules.outcome import Delivered, Later, Never, Outcome, Scope
-from dicomnode.store import audit, queue, referrals
-from dicomnode.store.queue import Batch, Claimed, Pause, Result, State
+from dicomnode.store import audit, lanes, queue, referrals
+from dicomnode.store.lanes import Pause
+from dicomnode.store.queue import Batch, Claimed, Result, State
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def forward(partner: Partner, peer: Peer, node: Node, stopped: Stopped) -> bool:
     """Send what is due to one partner: one batch, one association. False where there was nothing to do."""
     at = node.clock()
     with node.database.read():
-        waits = queue.paused(partner.name)
+        waits = lanes.paused(partner.name)
         if waits.until > at or not queue.is_ready(partner.name, at):
             return False
     most = 1 if waits.failures else _BATCH  # a lane that was paused half-opens with one instance
@@ -181,18 +182,18 @@ class Sending:
         """Pause the lane of a partner that failed and took nothing, or let it run again."""
         reason = failure.reason if failure and not self.took else ""
         if self.short and not self.took and not failure:
-            studies = queue.short(self.partner.name, self.batch.study)
+            studies = lanes.short(self.partner.name, self.batch.study)
             reason = f"out of resources for {studies} studies in a row" if studies >= _SHORT else ""
         elif self.answered and not reason:
-            queue.resume(self.partner.name, at)
+            lanes.resume(self.partner.name, at)
         if not reason:
             return
-        known = queue.paused(self.partner.name)
+        known = lanes.paused(self.partner.name)
         if failure and failure.scope is Scope.ASSOCIATION and not known.failures:
-            queue.pause(self.partner.name, Pause(at, 1, reason, at))  # one instance may have done it: try another
+            lanes.pause(self.partner.name, Pause(at, 1, reason, at))  # one instance may have done it: try another
             return
         since = known.since if known.failures else at
-        queue.pause(self.partner.name, Pause(self._again(since, at), known.failures + 1, reason, since))
+        lanes.pause(self.partner.name, Pause(self._again(since, at), known.failures + 1, reason, since))
         log.warning("lane=%s paused: %s", self.partner.display, reason)
         if known.until <= known.since:  # it ran until now
             text = f"the lane of {self.partner.name} waits: {reason}"

@@ -7,7 +7,6 @@ killed itself, its workers see their lifelines close and end; the next start rec
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import pickle
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from dicomnode.config.model import NodeConfig
 from dicomnode.errors import ConfigurationError, DicomnodeError
-from dicomnode.run import logs
+from dicomnode.run import logs, premises
 from dicomnode.run.orders import Answer, Orders
 
 log = logging.getLogger(__name__)
@@ -89,8 +88,8 @@ class Supervisor:
         found = self._errand("configure", Orders(self._path, -1))
         self._config = found.config
         assert self._config is not None
-        self._lock = _lock(self._config.node.data)
-        self._listener = _bind(self._config)
+        self._lock = premises.lock(self._config.node.data)
+        self._listener = premises.bind(self._config)
         self._generation = self._errand("recover", Orders(self._path, -1, self._config, found.text)).generation
         self._listener.listen(_BACKLOG)
         for worker in [self._hire(role) for role in self._roles()]:
@@ -107,8 +106,7 @@ class Supervisor:
 
     def _show(self) -> None:
         """Write into the lock who serves, and under which generation: `dicomnode reload` looks there."""
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()} {self._generation}\n".encode(), 0)
+        premises.show(self._lock, self._generation)
 
     def _served(self) -> tuple[str, str, int, int]:
         assert self._config is not None
@@ -259,52 +257,3 @@ def _end(worker: Worker) -> None:
             worker.process.stdin.close()
     with suppress(OSError):
         os.close(worker.answer)
-
-
-def _lock(data: Path) -> int:
-    """The data folder is ours alone. Raises ConfigurationError where another node has it."""
-    run = data / "run"
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = os.open(run / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DicomnodeError(f"{data} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        pid = os.read(lock, 32).decode(errors="replace").partition(" ")[0]
-        text = f"{data} is in use by another node (process {pid}): stop that one first, or give this one its own folder"
-        raise DicomnodeError(text) from error
-    return lock
-
-
-def _bind(config: NodeConfig) -> socket.socket:
-    """The listening socket, bound and not yet listening. Raises ConfigurationError where that cannot be."""
-    host, port = config.node.bind_host, config.node.bind_port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise DicomnodeError(f"cannot listen on {host}:{port} (node.bind): {error.strerror}") from error
-    return listener
-
-
-def running(data: Path) -> tuple[int, int] | None:
-    """(process id, generation in force) of the node that serves a data folder; None where none does."""
-    try:
-        lock = os.open(data / "run" / "node.lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DicomnodeError(f"{data} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid, _, generation = os.read(lock, 64).decode().partition(" ")
-        return (int(pid), int(generation)) if generation else (0, 0)  # (0, 0): it is starting
-    else:
-        return None
-    finally:
-        os.close(lock)

@@ -12,7 +12,7 @@ from dicomnode.operations import forward as forward_module
 from dicomnode.operations import refer
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, queue, referrals
+from dicomnode.store import audit, lanes, queue, referrals
 from dicomnode.store.database import Database, execute, rows
 from dicomnode.store.queue import State, Transfer
 from tests import fakes
@@ -63,9 +63,9 @@ def referral(node: Node) -> referrals.Referral:
         return referrals.listed()[0]
 
 
-def lane(node: Node, partner: str = "PUBPACS") -> queue.Pause:
+def lane(node: Node, partner: str = "PUBPACS") -> lanes.Pause:
     with node.database.read():
-        return queue.paused(partner)
+        return lanes.paused(partner)
 
 
 def advance(node: Node, seconds: float) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from dicomnode.operations.ports import Node
-from dicomnode.store import queue
+from dicomnode.store import lanes, queue
 from dicomnode.store.database import execute, one, rows
-from dicomnode.store.queue import Batch, Pause, Result, State
+from dicomnode.store.lanes import Pause
+from dicomnode.store.queue import Batch, Result, State
 from tests import fakes
 from tests.fakes import START
 from tests.samples import make_instances
@@ -103,7 +104,7 @@ _CLAIM = """
 import json, sys
 from pathlib import Path
 from dicomnode.store.database import Database
-from dicomnode.store import queue
+from dicomnode.store import lanes, queue
 database, taken = Database(Path(sys.argv[1])), []
 sys.stdin.readline()
 while batch := database.write(lambda: queue.claim("PUBPACS", 3, sys.argv[2], 2**60)):
@@ -230,25 +231,25 @@ def test_an_instance_is_queued_once_and_again_only_when_it_was_dropped(here: Nod
 
 def paused(node: Node) -> Pause:
     with node.database.read():
-        return queue.paused(P)
+        return lanes.paused(P)
 
 
 def test_a_lane_is_paused_and_resumed(here: Node) -> None:
     assert paused(here) == Pause(0, 0, "", 0)
     pause = Pause(START + 30, 2, "down", START)
-    here.database.write(lambda: queue.pause(P, pause))
+    here.database.write(lambda: lanes.pause(P, pause))
     assert paused(here) == pause
-    assert here.database.write(lambda: queue.unpause(P))
+    assert here.database.write(lambda: lanes.unpause(P))
     assert (paused(here).until, paused(here).failures) == (0, 2)  # it half-opens
-    assert not here.database.write(lambda: queue.unpause(P))
-    here.database.write(lambda: queue.resume(P, START + 40))
+    assert not here.database.write(lambda: lanes.unpause(P))
+    here.database.write(lambda: lanes.resume(P, START + 40))
     assert (paused(here).until, paused(here).failures, paused(here).reason) == (0, 0, "")
 
 
 def test_studies_without_room_are_counted_when_they_differ(here: Node) -> None:
-    assert [here.database.write(lambda s=s: queue.short(P, s)) for s in (1, 1, 2, 1)] == [1, 1, 2, 3]
-    here.database.write(lambda: queue.resume(P, START))
-    assert here.database.write(lambda: queue.short(P, 1)) == 1
+    assert [here.database.write(lambda s=s: lanes.short(P, s)) for s in (1, 1, 2, 1)] == [1, 1, 2, 3]
+    here.database.write(lambda: lanes.resume(P, START))
+    assert here.database.write(lambda: lanes.short(P, 1)) == 1
 
 
 # -- what is to be seen ----------------------------------------------------------------------------------------
@@ -258,7 +259,7 @@ def test_the_queue_is_listed_and_summed_up(here: Node) -> None:
     ids = ready(here, 5)
     for number, state in zip(ids, State, strict=True):
         put(here, [number], state)
-    here.database.write(lambda: queue.pause(P, Pause(START, 1, "down", START)))
+    here.database.write(lambda: lanes.pause(P, Pause(START, 1, "down", START)))
     with here.database.read():
         (shape,) = queue.shape()
         assert [t.transfer for t in queue.listed(10, state="held")] == [ids[3]]
