@@ -70,10 +70,9 @@ _NOT_KEPT: Final = {
     "1.2.840.10008.1.2.7.3",
 }
 
+_KNOWN: Final = (uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax")
 TRANSFER_SYNTAXES: Final[tuple[str, ...]] = tuple(
-    uid
-    for uid in dict.fromkeys((*(uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"), *_NEWER))
-    if uid not in DEFLATED and uid not in _NOT_KEPT
+    uid for uid in dict.fromkeys((*_KNOWN, *_NEWER)) if uid not in DEFLATED and uid not in _NOT_KEPT
 )
 """Every transfer syntax whose dataset can be kept as received and walked to its end, in the dictionary's order."""
 
