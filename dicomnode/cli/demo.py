@@ -26,7 +26,6 @@ from dicomnode.config.model import NodeConfig
 from dicomnode.dicom import part10, walk
 from dicomnode.dicom.classes import STORAGE_CLASSES
 from dicomnode.errors import DicomnodeError, PartnerError
-from dicomnode.net.requestor import Requestor
 from dicomnode.operations import configure
 from dicomnode.operations.ports import Outgoing
 from dicomnode.rules import contexts
@@ -92,7 +91,7 @@ class _Demo:
 
     def run(self) -> None:
         """Tell the story, step by step; raises DicomnodeError where it does not go as it should."""
-        from dicomnode.net import demonstration  # stock pynetdicom is slow to load: only the demonstration pays
+        from dicomnode.net import demonstration  # the network's libraries load slowly: only who calls pays
 
         print("1. A node starts, and a hospital's AE (PUBPACS).")
         with demonstration.hospital("PUBPACS", self._hospital_port, self._received), self._node():
@@ -135,6 +134,8 @@ class _Demo:
 
     def _send(self) -> None:
         """The CT: an association for each group of contexts, every file as it is."""
+        from dicomnode.net.requestor import Requestor
+
         sender = _as_ct(self._config, self._node_port)
         node = sender.partners["NODE"]
         with _progress("   sent") as bar:

@@ -12,7 +12,6 @@ from dicomnode.cli import output
 from dicomnode.cli.opening import Place, pass_place
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError, UsageError
-from dicomnode.net.requestor import Requestor
 from dicomnode.rules import oneway
 from dicomnode.store import audit, lanes
 from dicomnode.store.audit import Refused
@@ -54,6 +53,8 @@ def _row(partner: Partner, config: NodeConfig, pause: lanes.Pause) -> output.Row
 @pass_place
 def echo(place: Place, name: str) -> None:
     """C-ECHO a partner, as the forwarder would call it."""
+    from dicomnode.net.requestor import Requestor  # the network's libraries load slowly: only who calls pays
+
     config = place.current()
     partner = config.partners.get(name)
     if partner is None:
