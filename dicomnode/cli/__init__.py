@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed or was refused, 2 wrong usage or configuration.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def main(context: click.Context, config: Path) -> None:
       dicomnode referrals list        where each referred study is, and why
       dicomnode queue shape           what waits for whom
     """
+    os.umask(0o027)  # what is kept is nobody's to read but the node's and its group's
     context.obj = Place(config)
 
 

@@ -16,7 +16,7 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--limit", default=100, show_default=True, help="The newest N.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest N.")
 @output.as_json
 @pass_place
 def list_(place: Place, limit: int, as_json: bool) -> None:

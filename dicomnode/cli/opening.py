@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import getpass
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from dicomnode.config.model import NodeConfig
 from dicomnode.errors import UsageError
 from dicomnode.operations import configure
 from dicomnode.operations.ports import Node
-from dicomnode.store import generations
+from dicomnode.run import premises
+from dicomnode.store import generations, queue
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database
 
@@ -49,6 +51,8 @@ class Place:
         if not self._index().exists():
             raise UsageError(f"there is no index in {self.data()} yet: start the node with `dicomnode serve`")
         config, generation = self._in_force()
+        if premises.running(config.node.data) is None:
+            say("the node is not running: this is how it was left, and what is changed takes effect when it starts")
         database = Database(self._index())
         try:
             yield Node(config, generation, Archive(config.node.data, "cli"), database)
@@ -69,6 +73,19 @@ class Place:
 
 
 pass_place = click.make_pass_decorator(Place)
+
+
+def no_partner(name: str, config: NodeConfig) -> str:
+    """That there is no such partner, and which may be meant."""
+    near = difflib.get_close_matches(name.upper(), config.partners, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"there is no partner {name}; {meant}`dicomnode partners list` shows those there are"
+
+
+def check_partner(name: str, node: Node) -> None:
+    """Raise UsageError unless a partner is configured, or anything was ever queued for it; '' is nobody."""
+    if name and name not in node.config.partners and name not in {each.partner for each in queue.shape()}:
+        raise UsageError(no_partner(name, node.config))
 
 
 def who() -> str:

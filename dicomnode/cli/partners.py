@@ -9,7 +9,7 @@ import re
 import click
 
 from dicomnode.cli import output
-from dicomnode.cli.opening import Place, pass_place
+from dicomnode.cli.opening import Place, no_partner, pass_place
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError, UsageError
 from dicomnode.rules import oneway
@@ -29,7 +29,7 @@ def list_(place: Place, as_json: bool) -> None:
     """Every partner: where it is, what it may do, and whether its lane runs."""
     with place.node() as node, node.database.read():
         rows = [_row(partner, node.config, lanes.paused(partner.name)) for partner in node.config.partners.values()]
-    columns = ["partner", "site", "ae_title", "address", "called_at", "may", "lane"]
+    columns = ["partner", "site", "may", "lane", "called_at", "reason", "ae_title", "address"]
     output.show(rows, as_json=as_json, columns=columns, empty="No partners are configured.")
 
 
@@ -58,9 +58,7 @@ def echo(place: Place, name: str) -> None:
     config = place.current()
     partner = config.partners.get(name)
     if partner is None:
-        near = difflib.get_close_matches(name, config.partners, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"there is no partner {name}{hint}")
+        raise UsageError(no_partner(name, config))
     if not partner.is_destination:
         raise UsageError(f"{name} has no host and port: it can call us, and we cannot call it")
     try:
@@ -106,13 +104,15 @@ def _admission(each: Refused, config: NodeConfig) -> str:
     """The lines of YAML that would admit a caller, if it should be admitted."""
     if each.why == "unknown called AE title":
         titles = ", ".join(map(_scalar, (*config.node.aliases, each.called_ae_title)))
-        return f"# to answer to {each.called_ae_title}:\nnode:\n  aliases: [{titles}]"
+        near = difflib.get_close_matches(each.called_ae_title.upper(), config.node.titles, 1)
+        head = f"# {each.calling_ae_title} may mean {near[0]}: then correct the device. " if near else "# "
+        return f"{head}To answer to {each.called_ae_title}, have this under your node:\nnode:\n  aliases: [{titles}]"
     if each.why == "unknown calling AE title":
         name = re.sub(r"[^A-Za-z0-9_-]", "_", each.calling_ae_title).lstrip("-") or "NAME"
         sites = [site for site in config.sites if oneway.may_give(config, site)] or ["SITE"]
         caller = f"ae_title: {_scalar(each.calling_ae_title)}, address: {_scalar(each.address)}"
         keys = f"site: {sites[0]}, {caller}, may: [store]"
-        head = f"# to admit {each.calling_ae_title}, if it is of {' or '.join(sites)}:"
+        head = f"# to admit {each.calling_ae_title}, if it is of {' or '.join(sites)}, add this line to your partners:"
         return f"{head}\npartners:\n  {_scalar(name)}: {{{keys}}}"
     if each.why == "address not allowed":
         known = [p for p in config.partners.values() if p.ae_title == each.calling_ae_title and p.may]
@@ -132,7 +132,7 @@ def _moved(partner: Partner, each: Refused) -> str:
         "associations": partner.associations if partner.associations > 1 else "",
     }
     entry = ", ".join(f"{key}: {value}" for key, value in keys.items() if value)
-    return f"# if {partner.name} calls from there too:\npartners:\n  {partner.name}: {{{entry}}}"
+    return f"# if {partner.name} calls from there too, this is its line:\npartners:\n  {partner.name}: {{{entry}}}"
 
 
 def _scalar(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from dicomnode.cli import output
-from dicomnode.cli.opening import Place, pass_place, say, who
+from dicomnode.cli.opening import Place, check_partner, pass_place, say, who
 from dicomnode.operations.ports import Node
 from dicomnode.store import audit, lanes
 from dicomnode.store import queue as store
@@ -26,7 +26,7 @@ def shape(place: Place, as_json: bool) -> None:
     """For each partner: how many wait, how long the oldest has, and whether its lane is paused."""
     with place.node() as node, node.database.read():
         rows = [_shape(each) for each in store.shape()]
-    columns = ["partner", "queued", "active", "held", "delivered", "oldest", "paused_until", "reason"]
+    columns = ["partner", "queued", "active", "held", "reason", "oldest", "delivered", "paused_until"]
     output.show(rows, as_json=as_json, columns=columns, empty="Nothing was ever queued.")
 
 
@@ -46,14 +46,15 @@ def _shape(each: store.Shape) -> output.Row:
 @queue.command("list")
 @click.option("--partner", default="", help="Only those to this partner.")
 @click.option("--state", type=click.Choice([state.value for state in store.State]), help="Only those in this state.")
-@click.option("--limit", default=100, show_default=True, help="The first N.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The first N.")
 @output.as_json
 @pass_place
 def list_(place: Place, partner: str, state: str | None, limit: int, as_json: bool) -> None:
     """Transfers, in the order they were queued."""
     with place.node() as node, node.database.read():
+        check_partner(partner, node)
         rows = [_row(each) for each in store.listed(limit, partner=partner, state=state or "")]
-    columns = ["transfer", "partner", "state", "attempts", "due_at", "last_status", "reason", "sop_instance_uid"]
+    columns = ["transfer", "partner", "state", "reason", "attempts", "last_status", "due_at", "sop_instance_uid"]
     output.show(rows, as_json=as_json, columns=columns, empty="Nothing is queued.")
 
 
@@ -125,8 +126,7 @@ def _chosen(node: Node, ids: Sequence[int], partner: str, states: Sequence[str])
     if ids:
         return list(ids)
     with node.database.read():
-        if partner not in node.config.partners and partner not in {each.partner for each in store.shape()}:
-            raise click.UsageError(f"there is no partner {partner}; `dicomnode partners list` shows those there are")
+        check_partner(partner, node)
         return [each.transfer for state in states for each in store.listed(10_000_000, partner=partner, state=state)]
 
 
@@ -143,7 +143,7 @@ def _change(node: Node, what: str, change: Callable[[], list[int]], asked: int, 
         audit.record(Event(at, "queue changed", f"{who()}: {what} {done}", generation=node.generation))
         return done
 
-    done = node.database.write(changed)
+    done = node.database.write(changed) if asked else []
     click.echo(f"{len(done)} of {asked} transfer(s) {word}")
     if len(done) < asked:
         say("the others were in a state in which this cannot be done: see `dicomnode queue list`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dicomnode.cli import output
-from dicomnode.cli.opening import Place, pass_place, say, who
+from dicomnode.cli.opening import Place, check_partner, pass_place, say, who
 from dicomnode.errors import UsageError
 from dicomnode.operations import refer
 from dicomnode.rules import outcome
@@ -21,13 +21,14 @@ def referrals() -> None:
 
 @referrals.command("list")
 @click.option("--partner", default="", help="Only those to this partner.")
-@click.option("--limit", default=100, show_default=True, help="The newest N.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest N.")
 @output.with_phi
 @output.as_json
 @pass_place
 def list_(place: Place, partner: str, limit: int, phi: bool, as_json: bool) -> None:
     """Referrals, the newest first: how far each is, and what stops it."""
     with place.node() as node, node.database.read():
+        check_partner(partner, node)
         rows = [_row(referral, phi) for referral in store.listed(limit, partner=partner)]
     columns = ["referral", "partner", "state", "delivered", "instances", "reason", "patient_id", "site", "opened_at"]
     columns.append("study_instance_uid")
@@ -83,7 +84,7 @@ def show(place: Place, referral: int, phi: bool, as_json: bool) -> None:
     unusual = [each for each in transfers if each["state"] != queue.State.DELIVERED or each["last_status"] != "0000"]
     if unusual:
         click.echo()
-        columns = ["transfer", "state", "attempts", "last_status", "due_at", "reason", "sop_instance_uid"]
+        columns = ["transfer", "state", "reason", "attempts", "last_status", "due_at", "sop_instance_uid"]
         output.show(unusual, as_json=False, columns=columns, empty="", title="Transfers that are not simply delivered")
 
 
@@ -134,7 +135,7 @@ def release(place: Place, ids: tuple[int, ...], reason: str) -> None:
 
 def _report(done: list[Referral], asked: int, word: str, otherwise: str) -> None:
     for referral in done:
-        click.echo(f"referral {referral.id} to {referral.partner} is {word}: {referral.state}")
+        click.echo(f"referral {referral.id} to {referral.partner} is {word}; its progress is {referral.progress}")
     if len(done) < asked:
-        say(f"{asked - len(done)} of {asked}: {otherwise}")
+        say(f"nothing was done to {asked - len(done)} of {asked}: {otherwise}")
         raise SystemExit(1)

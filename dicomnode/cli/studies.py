@@ -19,7 +19,7 @@ def studies() -> None:
 
 
 @studies.command("list")
-@click.option("--limit", default=100, show_default=True, help="The newest N.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest N.")
 @output.with_phi
 @output.as_json
 @pass_place
@@ -27,13 +27,14 @@ def list_(place: Place, limit: int, phi: bool, as_json: bool) -> None:
     """Studies, the newest first."""
     with place.node() as node, node.database.read():
         rows = [_row(study, phi) for study in index.studies(limit)]
-    columns = ["received_at", "patient_id", "patient_name", "study_date", "modalities", "instances", "site", "series"]
-    columns.append("study_instance_uid")
+    columns = ["study", "received_at", "patient_id", "patient_name", "modalities", "instances", "site", "study_date"]
+    columns.extend(("series", "study_instance_uid"))
     output.show(rows, as_json=as_json, columns=columns, empty="Nothing has arrived yet.")
 
 
 def _row(study: Study, phi: bool) -> output.Row:
     row = {
+        "study": study.id,
         "study_instance_uid": study.study_instance_uid,
         "patient_id": study.patient_id,
         "patient_name": study.patient_name,
@@ -57,11 +58,11 @@ def _row(study: Study, phi: bool) -> output.Row:
 def show(place: Place, uid: str, phi: bool, as_json: bool) -> None:
     """One study: where it is and why, and every version of its instances that is kept."""
     with place.node() as node, node.database.read():
-        study = index.study(uid)
+        study = index.study(uid)  # by its UID, or by the number that lists show
         if study is None:
             raise UsageError(f"there is no study {uid}; `dicomnode studies list` shows those there are")
         versions = [_version(version) for version in index.versions(study.id)]
-        referred = [_referral(referral) for referral in referrals.listed(study_instance_uid=uid)]
+        referred = [_referral(referral) for referral in referrals.listed(study_instance_uid=study.study_instance_uid)]
     if as_json:
         output.show([_row(study, phi) | {"referrals": referred, "versions": versions}], as_json=True, empty="")
         return

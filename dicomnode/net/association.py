@@ -18,10 +18,11 @@ from pynetdicom.presentation import PresentationContext
 
 from dicomnode.config.model import Partner
 from dicomnode.dicom import part10
-from dicomnode.dicom.classes import is_valid_uid
+from dicomnode.dicom.classes import class_name, is_valid_uid
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError, MalformedUID
 from dicomnode.net import handlers
+from dicomnode.net.answering import printable
 from dicomnode.net.commands import StoreRequest
 from dicomnode.net.inbox import Inbox, Incoming
 from dicomnode.operations.ports import Node
@@ -63,6 +64,9 @@ class Reception(Association):
             self.dul.kill_dul()
             self.dul.socket.close()
             self.dul.join(self.network_timeout)
+            if self.partner:
+                end = "released" if self.is_released else "aborted or lost"
+                log.info("association from=%s %s", self.partner.name, end)
             self.dimse.discard()
             self._server.left(self)
 
@@ -121,7 +125,11 @@ class Door(ACSE):
             return admitted
         assoc.partner = admitted
         self.requestor.ae_title = assoc.caller.calling_ae_title
+        log.info("association from=%s@%s called=%s", admitted.name, assoc.caller.address, assoc.caller.called_ae_title)
         answers = contexts.accept(self._proposals(), contexts.offer(config, admitted), contexts.storable(config))
+        refused = sorted({class_name(a.abstract_syntax) for a in answers if a.result == contexts.NO_ABSTRACT_SYNTAX})
+        if refused:
+            log.warning("refused contexts from=%s: %s", admitted.name, ", ".join(map(printable, refused)))
         if contexts.refused_storage(answers):
             self._alert(admitted)
         return answers

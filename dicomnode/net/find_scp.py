@@ -6,6 +6,7 @@ an Error Comment, and FE00H after a cancel should say what happened. Never cuts 
 
 from __future__ import annotations
 
+import logging
 from io import BytesIO
 
 from pynetdicom.dimse_primitives import C_FIND
@@ -19,6 +20,8 @@ from dicomnode.rules.contexts import IMPLICIT_LE, PATIENT_ROOT_FIND, STUDY_ROOT_
 from dicomnode.rules.matching import Model
 
 MODELS = {PATIENT_ROOT_FIND: Model.PATIENT_ROOT, STUDY_ROOT_FIND: Model.STUDY_ROOT}
+log = logging.getLogger(__name__)
+
 _PENDING, _PENDING_WARNING, _CANCEL = 0xFF00, 0xFF01, 0xFE00
 
 
@@ -29,6 +32,7 @@ def serve(assoc: Served, request: C_FIND, context: PresentationContext) -> None:
         status = _answers(assoc, request, context)
     if problem:
         status, comment = problem[0]
+    log.info("find from=%s status=%04XH %s", assoc.requestor.ae_title, status, comment)
     assoc.dimse.cancel_req.pop(request.MessageID, None)
     answering.respond(assoc, request, context, status, comment)
 

@@ -97,7 +97,8 @@ def _move(assoc: Served, request: C_MOVE, context: PresentationContext) -> None:
             _respond(assoc, request, context, tally, _PENDING)
             reported = time.monotonic()
     counts = tally.completed, len(tally.failed), tally.warning, tally.remaining
-    log.info(
+    log.log(
+        logging.WARNING if tally.failed else logging.INFO,
         "moved to=%s for=%s completed=%d failed=%d warning=%d remaining=%d",
         *(plan.destination.display, assoc.partner.name, *counts),
     )

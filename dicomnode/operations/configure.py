@@ -87,6 +87,9 @@ def _caller(config: NodeConfig, name: str) -> str:
     if {"find", "move"} & partner.may:
         own = config.sector_of(partner) == "private"
         seen = f"; it sees {'the studies of' if own else 'the studies referred to'} {partner.site}"
+    if "move" in partner.may:
+        reach = [p.name for p in oneway.destinations(config, partner.site)]
+        seen += f", and can move them to {' and '.join(reach) or 'nobody'}"
     return f"{name} ({partner.ae_title} from {origin}, of {partner.site}) may {listed}{seen}."
 
 

@@ -134,7 +134,8 @@ class Sending:
         elif isinstance(result, Later):
             state, due = State.QUEUED, self._again(claimed.queued_at, at)
         self.results.append(Result(claimed.transfer, state, at, status, result.reason, due))
-        log.info(
+        log.log(
+            logging.WARNING if state is State.HELD else logging.INFO,
             "transfer=%d sop=%s to=%s status=%s(%s) delays=%.3f/%.3f%s",
             *(claimed.transfer, claimed.sop_instance_uid, self.partner.display, state),
             *(f"{status:04X}H" if status is not None else "none", (claimed.claimed_at - claimed.queued_at) / 1e6),

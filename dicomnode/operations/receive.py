@@ -8,6 +8,7 @@ beside the first, and where patient, order or image differ, nothing more of the 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from dicomnode.dicom import part10, walk
 from dicomnode.dicom.instance import SopInstance
@@ -44,10 +45,10 @@ def receive(part: Part, command: Command, origin: Origin, node: Node) -> Recorde
 def take_custody(stored: Stored, instance: SopInstance, origin: Origin, node: Node) -> Recorded:
     """Record a kept file: index, referrals and transfers in one commit. A duplicate's file is not kept twice."""
     try:
-        recorded = node.database.write(lambda: record(stored, instance, origin, node, None))
+        recorded = node.database.write(lambda: record(stored, instance, origin, node))
     except AnotherVersion as known:
-        kind = compare(known.file, stored.file, node)
-        recorded = node.database.write(lambda: record(stored, instance, origin, node, kind))
+        found = compare(known.file, stored.file, node)
+        recorded = node.database.write(lambda: record(stored, instance, origin, node, found))
     if recorded.kind is Kind.DUPLICATE:
         _keep_one(recorded, stored, node)
     log.info("received sop=%s from=%s kind=%s", instance.sop_instance_uid, origin.partner, recorded.kind)
@@ -63,23 +64,34 @@ def _keep_one(recorded: Recorded, arrived: Stored, node: Node) -> None:
     node.database.write(lambda: index.replace_file(recorded.instance, arrived.file))
 
 
-def compare(known: str, arrived: str, node: Node) -> Kind:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a second version is to the first, and in which attributes they differ."""
+
+    kind: Kind
+    differs: tuple[str, ...]
+
+
+def compare(known: str, arrived: str, node: Node) -> Comparison:
     """What a second version is to the first: their headers and pixels, read from their files."""
     first, second = node.archive.path(known), node.archive.path(arrived)
     one, other = walk.header(first), walk.header(second)
+    differs = tuple(versions.differences(one, other)) or ("what is not indexed",)
     if versions.is_conflict(one, other, (walk.facts(first), walk.facts(second))):
-        return Kind.CONFLICT
-    return Kind.VARIANT if versions.is_variant(one, other) else Kind.CORRECTION
+        return Comparison(Kind.CONFLICT, differs)
+    return Comparison(Kind.VARIANT if versions.is_variant(one, other) else Kind.CORRECTION, differs)
 
 
-def record(stored: Stored, instance: SopInstance, origin: Origin, node: Node, kind: Kind | None) -> Recorded:
+def record(
+    stored: Stored, instance: SopInstance, origin: Origin, node: Node, found: Comparison | None = None
+) -> Recorded:
     """The one commit of an instance. Runs inside `Database.write`."""
     issuer = node.config.sites[origin.site].patient_id_issuer
-    recorded = index.record(stored, instance, origin, issuer, kind)
+    recorded = index.record(stored, instance, origin, issuer, found.kind if found else None)
     if recorded.study is not None and recorded.current:  # a duplicate, too: it may have been sent to be referred
         refer.route(recorded.instance, recorded.study, instance, origin, node)
     if recorded.kind in (Kind.CORRECTION, Kind.CONFLICT, Kind.FOREIGN):
-        _doubt(recorded, instance, origin, node)
+        _doubt(recorded, instance, origin, node, found.differs if found else ())
     return recorded
 
 
@@ -90,13 +102,17 @@ _DOUBTS = {
 }
 
 
-def _doubt(recorded: Recorded, instance: SopInstance, origin: Origin, node: Node) -> None:
-    text = f"{_DOUBTS[recorded.kind]}: {instance.sop_instance_uid} from {origin.partner} of {origin.site}"
+def _doubt(
+    recorded: Recorded, instance: SopInstance, origin: Origin, node: Node, differs: tuple[str, ...]
+) -> None:
+    where = f" ({', '.join(differs)})" if differs else ""
+    text = f"{_DOUBTS[recorded.kind]}{where}: {instance.sop_instance_uid} from {origin.partner} of {origin.site}"
+    log.warning("kept apart kind=%s study=%s: %s", recorded.kind, instance.study_instance_uid, text)
     for study, site in index.studies_of(instance.sop_instance_uid, recorded.study).items():
         if recorded.kind is Kind.FOREIGN or site != origin.site:  # one site does not stop what is another's
             index.remark(study, text)
         else:
-            refer.quarantine(study, text)
+            refer.quarantine(study, text, origin.received_at, node)
     event = audit.Event(
         origin.received_at,
         f"{recorded.kind} kept",

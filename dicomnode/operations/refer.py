@@ -60,10 +60,11 @@ def settle(referral: int, at: int, node: Node) -> None:
         record(referral, "referral sent", counts, at, node)
 
 
-def quarantine(study: int, reason: str) -> None:
+def quarantine(study: int, reason: str, at: int, node: Node) -> None:
     """Doubt about a study stops all of it that has not been sent. Inside `Database.write`."""
     index.quarantine(study, reason)
-    referrals.quarantine(study, reason)
+    for referral in referrals.quarantine(study, reason):
+        record(referral, "referral quarantined", reason, at, node)
 
 
 def complete(node: Node) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 
+from dicomnode.config import units
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import ClassNotSupported, Mismatch
@@ -35,22 +36,24 @@ class Refusal:
 
 
 def admit(config: NodeConfig, caller: Caller) -> Partner | Refusal:
-    """The one partner that this caller is, or why it is turned away."""
+    """The one partner that this caller is, or why it is turned away. One without rights may verify, and no more."""
     if caller.called_ae_title not in config.node.titles:
         return Refusal(1, 1, 7, "unknown called AE title")
-    known = [p for p in config.partners.values() if p.may and p.ae_title == caller.calling_ae_title]
+    known = [p for p in config.partners.values() if p.ae_title == caller.calling_ae_title]
     if not known:
         return Refusal(1, 1, 3, "unknown calling AE title")
-    here = [p for p in known if _comes_from(p, caller.address)]
-    if len(here) != 1:
+    anywhere = units.is_loopback(config.node.bind_host)
+    here = [p for p in known if _comes_from(p, caller.address, anywhere)]
+    asking = [p for p in here if p.may] or here
+    if len(asking) != 1:
         return Refusal(1, 1, 3, "address not allowed" if not here else "address fits several partners")
-    return here[0]
+    return asking[0]
 
 
-def _comes_from(partner: Partner, address: str) -> bool:
-    """No address configured means any: the configuration allows that on a loopback bind alone."""
+def _comes_from(partner: Partner, address: str, anywhere: bool) -> bool:
+    """Whether a partner may call from an address. Where none is configured, it may on a loopback bind alone."""
     if not partner.address:
-        return True
+        return anywhere
     try:
         found = ip_address(address)
     except ValueError:

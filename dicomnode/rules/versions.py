@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicomnode.dicom.instance import SopInstance
+from dicomnode.dicom.instance import ATTRIBUTES, SopInstance
 from dicomnode.dicom.walk import Facts
 
 _ORDER = (
@@ -27,6 +27,11 @@ def is_conflict(first: SopInstance, second: SopInstance, pixels: tuple[Facts, Fa
         return True
     comparable = pixels[0].encoding == pixels[1].encoding
     return comparable and pixels[0].pixels != pixels[1].pixels
+
+
+def differences(first: SopInstance, second: SopInstance) -> list[str]:
+    """The keywords of the indexed attributes in which they differ: for a person, and without the values."""
+    return [a.keyword for a in ATTRIBUTES if getattr(first, a.column) != getattr(second, a.column)]
 
 
 def is_variant(first: SopInstance, second: SopInstance) -> bool:

@@ -224,8 +224,8 @@ def studies(limit: int) -> list[Study]:
 
 
 def study(uid: str) -> Study | None:
-    """One study by its UID, or None."""
-    found = one(f"{_STUDIES} WHERE t.study_instance_uid = ?", uid)
+    """One study by its UID, or by its number as text; None where there is none."""
+    found = one(f"{_STUDIES} WHERE t.study_instance_uid = ? OR t.id = ?", uid, int(uid) if uid.isdecimal() else -1)
     return _as_study(found) if found else None
 
 

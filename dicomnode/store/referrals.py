@@ -150,12 +150,24 @@ def quarantine(study: int, reason: str) -> list[int]:
     return [referral for (referral,) in found]
 
 
+_GONE = "'no partner ' || partner || ' in the configuration'"
+
+
 def strand(destinations: Iterable[str]) -> list[int]:
-    """Close the open gates of referrals that are not sent yet, to partners other than these; their ids."""
+    """Close the open gates of referrals that are not sent yet, to partners other than these; their ids.
+
+    Those that were closed for this reason alone, and whose partner is back, open again.
+    """
+    known = json.dumps(list(destinations))
+    execute(
+        f"UPDATE referrals SET gate = 'open', reason = '' WHERE gate = 'held' AND reason = {_GONE}"
+        " AND partner IN (SELECT value FROM json_each(?))",
+        known,
+    )
     found = rows(
-        "UPDATE referrals SET gate = 'held', reason = 'no partner ' || partner || ' in the configuration'"
-        " WHERE gate = 'open' AND progress != 'sent' AND partner NOT IN (SELECT value FROM json_each(?)) RETURNING id",
-        json.dumps(list(destinations)),
+        f"UPDATE referrals SET gate = 'held', reason = {_GONE} WHERE gate = 'open' AND progress != 'sent'"
+        " AND partner NOT IN (SELECT value FROM json_each(?)) RETURNING id",
+        known,
     )
     return [referral for (referral,) in found]
 
@@ -225,11 +237,17 @@ def _count(states: str) -> str:
     return f"(SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state IN ({states}))"
 
 
+# What stops it, or should be known of it: the gate's reason, a doubt that came later, a partner that does not answer,
+# the first transfer that is held.
+_REASON = """coalesce(nullif(r.reason, ''), nullif(s.quarantine, ''),
+    CASE WHEN r.progress != 'sent' AND p.failures THEN nullif(p.reason, '') END,
+    (SELECT t.reason FROM transfers t WHERE t.referral = r.id AND t.state = 'held' ORDER BY t.id LIMIT 1), s.remark)"""
 _SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner,
-    replace(r.route, char(10), ', '), r.progress, r.gate, r.reason,
+    replace(r.route, char(10), ', '), r.progress, r.gate, {_REASON},
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id), {_count("'delivered'")}, {_count("'held'")},
     {_count("'dropped'")}, {_count("'queued', 'active'")}, r.proof, r.generation, r.opened_at, r.completed_at,
-    r.sent_at, r.confirmed_at FROM referrals r JOIN studies s ON s.id = r.study"""
+    r.sent_at, r.confirmed_at
+    FROM referrals r JOIN studies s ON s.id = r.study LEFT JOIN partners p ON p.name = r.partner"""
 
 
 def listed(limit: int = 1000, *, partner: str = "", study_instance_uid: str = "") -> list[Referral]:

@@ -54,7 +54,6 @@ def _rejected(node: Node, calling: str, **options: Any) -> tuple[int, int, int]:
 _TURNED_AWAY = [
     ("STRANGER", {}, (1, 1, 3), "unknown calling AE title"),
     ("ct1", {}, (1, 1, 3), "unknown calling AE title"),
-    ("PUBPACS", {}, (1, 1, 3), "unknown calling AE title"),  # a destination only: it has no rights
     ("CT1", {"called": "ANY-SCP"}, (1, 1, 7), "unknown called AE title"),
     ("CT1", {"called": "refernode"}, (1, 1, 7), "unknown called AE title"),
     ("STRANGER", {"called": "ANY-SCP"}, (1, 1, 7), "unknown called AE title"),
@@ -133,6 +132,7 @@ _SERVICES = {
         ("CT1", {"echo", "store"}),
         ("RAD_WS", {"echo", "find", "move"}),
         ("PUB_WS", {"echo", "find", "move"}),
+        ("PUBPACS", {"echo"}),  # a destination only
     ],
 )
 def test_only_the_services_of_a_partner_are_offered(calling: str, granted: set[str], node: Node) -> None:
@@ -144,7 +144,7 @@ def test_only_the_services_of_a_partner_are_offered(calling: str, granted: set[s
         assert association.echo() == 0
 
 
-@pytest.mark.parametrize("calling", ["RAD_WS", "PUB_WS"])
+@pytest.mark.parametrize("calling", ["RAD_WS", "PUB_WS", "PUBPACS"])
 def test_a_partner_without_the_right_who_proposes_to_store_is_a_security_event(calling: str, node: Node) -> None:
     before = len([event for event in events(node, "storage refused") if event["partner"] == calling])
     with node.associate(calling, _CONTEXTS) as association:

@@ -86,11 +86,12 @@ def _small_disk(folder: Path) -> Iterator[Path]:
 
 
 def _fill(folder: Path, leave: int) -> Path:
-    """A file that leaves so many bytes free."""
+    """A file that leaves so many bytes free. The node goes on writing meanwhile, so the end may come sooner."""
     filler = folder / "filler"
     space = os.statvfs(folder)
-    with filler.open("wb") as file:
-        file.write(bytes(max(0, space.f_bavail * space.f_frsize - leave)))
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for _ in range(max(0, space.f_bavail * space.f_frsize - leave) // 4096):
+            file.write(bytes(4096))
     return filler
 
 

@@ -95,7 +95,8 @@ def test_a_configuration_is_told_in_sentences(tmp_path: Path) -> None:
     assert told["This node"][0] == "It answers to REFERNODE or TO_GENERAL on 127.0.0.1:11112."
     assert "CT1 (CT1 from 10.1.0.0/24, of harbour) may store." in told["Who may call"]
     (ws,) = (each for each in told["Who may call"] if each.startswith("RAD_WS"))
-    assert ws.endswith("may query and retrieve; it sees the studies of harbour.")
+    assert "may query and retrieve; it sees the studies of harbour, and can move them to " in ws
+    assert "PUBPACS" in ws
     assert any("it sees the studies referred to island" in each for each in told["Who may call"])
     (route,) = told["What goes where"]
     for fact in ("harbour", "TO_GENERAL", "PUBPACS@10.9.0.5:104", "General Hospital", "60 seconds"):

@@ -74,6 +74,6 @@ def test_its_own_site_goes_on_seeing_a_study_in_quarantine(here: Node) -> None:
     (made,) = make_instances(1)
     fakes.receive(here, made)
     assert ask(here, "RAD_WS", InstanceAvailability="")[0][0x00080056] == ("CS", "ONLINE")
-    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
     assert ask(here, "RAD_WS", InstanceAvailability="")[0][0x00080056] == ("CS", "UNAVAILABLE")
     assert seen(here, "PUBPACS") == set()

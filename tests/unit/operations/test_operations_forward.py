@@ -358,7 +358,7 @@ def test_a_gate_that_closes_stops_a_batch_that_is_under_way(here: Node, close: s
         if close == "hold":
             refer.hold([found.id], "wait", "anna", here)
         else:
-            here.database.write(lambda: refer.quarantine(1, "doubt"))
+            here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
 
     fake = FakePartner(on_send=shut)
     assert drain(here, fake) == 1

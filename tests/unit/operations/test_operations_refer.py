@@ -176,7 +176,7 @@ def test_an_image_of_a_study_that_was_sent_and_then_doubted_does_not_go(here: No
     fakes.receive(here, first)
     fakes.complete(here)
     fake = drain(here)
-    here.database.write(lambda: refer.quarantine(1, "two patients"))
+    here.database.write(lambda: refer.quarantine(1, "two patients", here.clock(), here))
     assert only(here).state == "sent"
     fakes.receive(here, late)
     fakes.complete(here)
@@ -209,7 +209,7 @@ def test_a_hold_lasts_until_a_release(here: Node) -> None:
 
 def test_a_quarantine_wants_a_reason_to_end(here: Node) -> None:
     fakes.receive_all(here, study()[0])
-    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
     fakes.complete(here)
     assert not drain(here).sent
     assert refer.hold([only(here).id], "more doubt", "anna", here) == []
@@ -227,7 +227,7 @@ def test_a_quarantine_that_came_after_all_was_sent_can_be_ended(here: Node) -> N
     fakes.receive_all(here, study()[0])
     fakes.complete(here)
     drain(here)
-    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
     with pytest.raises(UsageError, match="--reason"):
         refer.release([only(here).id], "", "anna", here)
     assert refer.release([only(here).id], "looked at the images", "anna", here)
@@ -239,7 +239,7 @@ def test_a_quarantine_that_came_after_all_was_sent_can_be_ended(here: Node) -> N
 def test_the_study_stays_in_quarantine_until_its_last_gate_opens(build: Callable[..., Node]) -> None:
     node = build(with_routes("name: both, when: {called: TO_GENERAL}, to: [PUBPACS, ISLPACS], wait: 60s"))
     fakes.receive_all(node, study()[0])
-    node.database.write(lambda: refer.quarantine(1, "doubt"))
+    node.database.write(lambda: refer.quarantine(1, "doubt", node.clock(), node))
     seen = []
     for each in referred(node):
         refer.release([each.id], "fine", "anna", node)
@@ -251,7 +251,7 @@ def test_the_study_stays_in_quarantine_until_its_last_gate_opens(build: Callable
 def test_a_study_in_quarantine_opens_its_referrals_closed(here: Node) -> None:
     first, second = study()[0]
     fakes.receive(here, first, called="REFERNODE")
-    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
     fakes.receive(here, second)
     assert (only(here).state, only(here).reason) == ("quarantined", "doubt")
 

@@ -119,7 +119,7 @@ def test_another_site_s_study_does_not_exist(here: Node, study: list[Sample]) ->
 
 @pytest.mark.parametrize("to", ["RAD_WS", "PUBPACS"])
 def test_a_quarantined_study_goes_nowhere(here: Node, study: list[Sample], to: str) -> None:
-    here.database.write(lambda: refer.quarantine(1, "doubt"))
+    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
     with pytest.raises(GateClosed):
         plan(here, to, study=study[0].study)
     assert not referred(here)

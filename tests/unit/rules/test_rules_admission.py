@@ -64,7 +64,7 @@ REFUSED = [
     ("ct", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),
     ("", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),
     ("CT1", "REFERNODE", "10.1.0.1", (1, 1, 3), "unknown calling AE title"),  # its name is not its title
-    ("TARGET", "REFERNODE", "10.9.0.5", (1, 1, 3), "unknown calling AE title"),  # without rights, nobody
+    ("TARGET", "REFERNODE", "10.9.0.6", (1, 1, 3), "address not allowed"),
     ("CT", "REFERNODE", "10.4.0.1", (1, 1, 3), "address not allowed"),
     ("WS", "REFERNODE", "10.1.0.31", (1, 1, 3), "address not allowed"),
     ("CT", "REFERNODE", "fd00::1", (1, 1, 3), "address not allowed"),
@@ -80,6 +80,21 @@ def test_everybody_else_is_refused(
     config: NodeConfig, calling: str, called: str, address: str, triple: tuple[int, int, int], why: str
 ) -> None:
     assert admission.admit(config, Caller(calling, called, address)) == Refusal(*triple, why)
+
+
+def test_one_without_rights_is_known_and_may_verify(config: NodeConfig) -> None:
+    partner = admission.admit(config, Caller("TARGET", "REFERNODE", "10.9.0.5"))
+    assert partner == config.partners["TARGET"]
+    assert not admission.services(config, config.partners["TARGET"])
+
+
+def test_one_that_is_a_name_only_is_admitted_on_loopback_alone(config: NodeConfig) -> None:
+    named = config.partners["TARGET"].model_copy(update={"host": "pacs.example", "address": ()})
+    local = config.model_copy(update={"partners": {"TARGET": named}})
+    public = local.model_copy(update={"node": config.node.model_copy(update={"bind_host": "10.0.0.1"})})
+    caller = Caller("TARGET", "REFERNODE", "10.9.0.5")
+    assert admission.admit(local, caller) == named
+    assert admission.admit(public, caller) == Refusal(1, 1, 3, "address not allowed")
 
 
 def test_who_could_be_two_is_nobody(config: NodeConfig) -> None:

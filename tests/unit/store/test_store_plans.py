@@ -27,7 +27,7 @@ def stories(node: Node) -> None:
     fakes.receive(node, made[1], "PEAK_CT")
     fakes.complete(node)
     forward(node.config.partners["PUBPACS"], FakePartner(), node, lambda: False)
-    node.database.write(lambda: refer.quarantine(1, "doubt"))
+    node.database.write(lambda: refer.quarantine(1, "doubt", node.clock(), node))
     refer.release([1], "no doubt", "anna", node)
     caller = node.config.partners["RAD_WS"]
     keys = {"StudyInstanceUID": made[0].study, "SeriesInstanceUID": made[0].series, "SOPInstanceUID": ""}
