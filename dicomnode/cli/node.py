@@ -54,6 +54,8 @@ def reload(place: Place) -> None:
         moved = "if you have changed node.data, that needs a restart"
         raise UsageError(f"no node is running on {data}: start it with `dicomnode serve`, or {moved}")
     pid, before = serving
+    if not before:
+        raise DicomnodeError(f"the node on {data} is still starting: try again in a moment")
     with place.node() as node:
         with node.database.read():
             last = generations.latest()

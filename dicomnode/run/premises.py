@@ -8,31 +8,45 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 
 from dicomnode.config.model import NodeConfig
 from dicomnode.errors import DicomnodeError
 
+_GLANCE = 0.5
+"""Seconds for which the lock may be held by somebody who only looks."""
+
 
 def lock(data: Path) -> int:
-    """The data folder is ours alone. Raises ConfigurationError where another node has it."""
+    """The data folder is ours alone: the descriptor of its lock, in which from now on stands who has it."""
     run = data / "run"
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = os.open(run / "node.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _take(lock, data)
+        show(lock, 0)
     except OSError as error:
         raise DicomnodeError(f"{data} cannot be used: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        pid = os.read(lock, 32).decode(errors="replace").partition(" ")[0]
-        text = f"{data} is in use by another node (process {pid}): stop that one first, or give this one its own folder"
-        raise DicomnodeError(text) from error
     return lock
 
 
+def _take(lock: int, data: Path) -> None:
+    deadline = time.monotonic() + _GLANCE
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:  # it may be no more than a command that looks whether anybody serves
+                time.sleep(0.05)
+                continue
+            pid = os.pread(lock, 64, 0).decode(errors="replace").partition(" ")[0]
+            advice = "stop that one first, or give this one its own folder"
+            raise DicomnodeError(f"{data} is in use by another node (process {pid}): {advice}") from None
+
+
 def bind(config: NodeConfig) -> socket.socket:
-    """The listening socket, bound and not yet listening. Raises ConfigurationError where that cannot be."""
+    """The listening socket, bound and not yet listening."""
     host, port = config.node.bind_host, config.node.bind_port
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -45,13 +59,15 @@ def bind(config: NodeConfig) -> socket.socket:
 
 
 def show(lock: int, generation: int) -> None:
-    """Write into the lock who holds it, and under which generation it serves."""
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {generation}\n".encode(), 0)
+    """Write into the lock who holds it, and under which generation it serves (0: it is starting).
+
+    Always of one length, in place: a disk that has become full meanwhile does not matter.
+    """
+    os.pwrite(lock, f"{os.getpid():<20} {generation:<20}\n".encode(), 0)
 
 
 def running(data: Path) -> tuple[int, int] | None:
-    """(process id, generation in force) of the node that serves a data folder; None where none does."""
+    """(process id, generation in force) of the node that serves a data folder; None where none does. 0: it starts."""
     try:
         lock = os.open(data / "run" / "node.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -61,8 +77,8 @@ def running(data: Path) -> tuple[int, int] | None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid, _, generation = os.read(lock, 64).decode().partition(" ")
-        return (int(pid), int(generation)) if generation else (0, 0)  # (0, 0): it is starting
+        words = os.pread(lock, 64, 0).decode(errors="replace").split()
+        return (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)
     else:
         return None
     finally:
