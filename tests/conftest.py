@@ -10,6 +10,7 @@ import pytest
 
 from tests import node as nodes
 from tests import orthanc as orthancs
+from tests.inprocess import Here
 
 _NODES = pytest.StashKey[list[nodes.Node]]()
 
@@ -56,3 +57,17 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[orthancs.Ortha
     """The Orthanc of the run. Tests share its studies: look for your own UIDs, and leave it running."""
     with orthancs.Orthanc(tmp_path_factory.mktemp("orthanc")) as it:
         yield it
+
+
+@pytest.fixture(scope="module")
+def start_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., nodes.Node]]:
+    """A factory of running nodes, each in a folder of its own; they are killed when the module is over."""
+    made: list[nodes.Node] = []
+
+    def start(config: Mapping[str, Any] | None = None, **options: Any) -> nodes.Node:
+        made.append(Here(tmp_path_factory.mktemp("node"), config, **options))
+        return made[-1].start()
+
+    yield start
+    for it in made:
+        it.kill_all()

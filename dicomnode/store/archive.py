@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dicomnode.errors import OutOfResources, Unreadable
+from dicomnode.dicom import part10
+from dicomnode.errors import InstanceError, OutOfResources, Unreadable
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -164,10 +165,11 @@ class Archive:
         return self.root / file
 
     def holds(self, file: str, size: int) -> bool:
-        """Whether a kept file is there, and no shorter than a dataset of `size` bytes and its file meta."""
+        """Whether a kept file is there, with a dataset of exactly `size` bytes."""
+        path = self.root / file
         try:
-            return (self.root / file).stat().st_size > size
-        except OSError:
+            return path.stat().st_size - part10.read(path).offset == size
+        except (OSError, InstanceError):
             return False
 
     def measure(self, file: str, offset: int) -> Stored:

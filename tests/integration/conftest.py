@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from tests.inprocess import Here
 from tests.integration.small_archive import fill
 from tests.node import Node
-
-
-@pytest.fixture(scope="module")
-def start_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Node]]:
-    """A factory of running nodes, each in a folder of its own; they are stopped when the module is over."""
-    made: list[Node] = []
-
-    def start(config: Mapping[str, Any] | None = None, **options: Any) -> Node:
-        made.append(Here(tmp_path_factory.mktemp("node"), config, **options))
-        return made[-1].start()
-
-    yield start
-    for it in made:
-        it.kill_all()
 
 
 @pytest.fixture(scope="session")

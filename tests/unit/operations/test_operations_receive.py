@@ -208,12 +208,17 @@ def test_the_same_bytes_again_are_a_duplicate(here: Node) -> None:
     assert [v.duplicates for v in versions_of(here, BASE)] == [1]
 
 
-def test_a_duplicate_replaces_a_file_that_was_lost(here: Node) -> None:
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _cut])
+def test_a_duplicate_replaces_a_file_that_was_lost_or_cut(damage: Callable[[Path], None], here: Node) -> None:
     fakes.receive(here, BASE)
     (lost,) = fakes.files(here)
-    here.archive.path(lost).unlink()
+    damage(here.archive.path(lost))
     assert fakes.receive(here, BASE).kind is Kind.DUPLICATE
-    (kept,) = fakes.files(here)
+    (kept,) = [file for file in fakes.files(here) if file != lost]
     assert [v.file for v in versions_of(here, BASE)] == [kept]
 
 

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from dicomnode.dicom import part10
+from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import OutOfResources, Unreadable
 from dicomnode.store.archive import Archive, Stored, ulid
 
 AT = 1_790_000_000_000_000  # 2026-09-21 14:13:20 UTC
 HOUR = "instances/20260921/14"
+ORIGIN = Origin("CT1", "harbour", AT, "CT1", "NODE")
+HEADER = part10.encode("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1", ORIGIN)
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def test_names_are_new_and_sort_by_time() -> None:
 
 
 def test_a_file_is_kept_under_the_hour_of_its_arrival(archive: Archive) -> None:
-    part = archive.part(b"header", 100)
+    part = archive.part(HEADER, 100)
     part.write(b"data")
     part.write(memoryview(b"set"))
     part.finish()
@@ -47,10 +51,11 @@ def test_a_file_is_kept_under_the_hour_of_its_arrival(archive: Archive) -> None:
     assert stored == Stored(f"{HOUR}/{part.path.stem}.dcm", hashlib.sha256(b"dataset").hexdigest(), 7)
     assert there(archive) == [stored.file]
     path = archive.path(stored.file)
-    assert path.read_bytes() == b"headerdataset"
+    assert path.read_bytes() == HEADER + b"dataset"
     assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0
-    assert archive.measure(stored.file, len(b"header")) == stored
+    assert archive.measure(stored.file, len(HEADER)) == stored
     assert archive.holds(stored.file, 7)
+    assert not archive.holds(stored.file, 8)
     archive.remove(stored.file)
     archive.remove(stored.file)
     assert there(archive) == []
@@ -108,7 +113,7 @@ def nth(n: int, real: Callable[..., object]) -> Callable[..., object]:
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_full_disk_leaves_nothing(archive: Archive, call: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def keep() -> Stored:
-        part = archive.part(b"header", 100)
+        part = archive.part(HEADER, 100)
         part.write(b"data")
         part.write(b"set")
         part.finish()
