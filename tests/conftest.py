@@ -10,6 +10,7 @@ import pytest
 
 from tests import node as nodes
 from tests import orthanc as orthancs
+from tests.certificates import Authority
 from tests.inprocess import Here
 
 _NODES = pytest.StashKey[list[nodes.Node]]()
@@ -50,6 +51,12 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     yield make
     for it in made:
         it.kill_all()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who vouches for everybody over TLS in this run."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

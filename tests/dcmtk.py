@@ -22,6 +22,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from tests import wire
+from tests.certificates import Identity
 from tests.node import LOCAL, free_port, wait_until
 
 INSTALL = "apt-get install dcmtk"
@@ -199,27 +200,37 @@ class StoreSCP:
 
 @contextlib.contextmanager
 def storescp(
-    folder: Path, ae_title: str = "STORESCP", *, port: int = 0, options: Sequence[object] = ()
+    folder: Path,
+    ae_title: str = "STORESCP",
+    *,
+    port: int = 0,
+    options: Sequence[object] = (),
+    papers: Identity | None = None,
 ) -> Iterator[StoreSCP]:
-    """A storescp that keeps datasets bit by bit, takes every syntax it knows and every class; it listens on entry."""
+    """A storescp that keeps datasets bit by bit, takes every syntax it knows and every class; it listens on entry.
+
+    With papers, it speaks TLS alone, with whom their authority vouches for.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     fixed = ("-d", "-aet", ae_title, "-od", folder, "+B", "+xa", "-pm", "-dhl")
-    command = [binary("storescp"), *map(str, (*fixed, *options, port))]
+    command = [binary("storescp"), *map(str, (*fixed, *(papers.dcmtk if papers else ()), *options, port))]
     with tempfile.TemporaryDirectory() as elsewhere:
         log = Path(elsewhere) / "storescp.log"
         with log.open("wb") as file:
             process = subprocess.Popen(command, env=_ENV, stdout=file, stderr=file)
         try:
-            wait_until(lambda: _listens(process, port, ae_title, log), 10, "storescp to listen", log)
+            wait_until(lambda: _listens(process, port, ae_title, log, papers), 10, "storescp to listen", log)
             yield StoreSCP(port, folder, log, process)
         finally:
             process.kill()
             process.wait(10)
 
 
-def _listens(process: subprocess.Popen[Any], port: int, ae_title: str, log: Path) -> bool:
+def _listens(
+    process: subprocess.Popen[Any], port: int, ae_title: str, log: Path, papers: Identity | None
+) -> bool:
     assert process.poll() is None, f"storescp ended: {log.read_text(errors='replace')}"
     with contextlib.suppress(OSError, wire.WireError):
-        return wire.echo(LOCAL, port, ae_title, timeout=2) == 0
+        return wire.echo(LOCAL, port, ae_title, timeout=2, wrap=papers and papers.context().wrap_socket) == 0
     return False

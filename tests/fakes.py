@@ -21,7 +21,7 @@ from dicomnode.errors import AssociationLost, ContextMissing, Rejected, Unreacha
 from dicomnode.operations import receive as custody
 from dicomnode.operations import refer
 from dicomnode.operations.ports import Node, Originator, Outgoing
-from dicomnode.rules.admission import Command
+from dicomnode.rules.admission import Command, Refusal
 from dicomnode.store.archive import Archive, Part, ulid
 from dicomnode.store.database import Database
 from dicomnode.store.index import Recorded
@@ -137,7 +137,7 @@ class _FakeLink:
     def __init__(self, fake: FakePartner, partner: Partner, number: int) -> None:
         self._fake, self._partner, self._number, self._count = fake, partner, number, 0
 
-    def send(self, instance: Outgoing, originator: Originator | None = None) -> int:
+    def send(self, instance: Outgoing, originator: Originator | None = None, following: Outgoing | None = None) -> int:
         fake, uid = self._fake, instance.sop_instance_uid
         if instance.context in fake.refused:
             raise ContextMissing(f"{self._partner.name} does not accept {instance.context}")
@@ -243,3 +243,33 @@ _MORE = {
     "PatientComments": (0x00104000, "LT"),
     "NameOfPhysiciansReadingStudy": (0x00081060, "PN"),
 }
+
+
+class FakeSlots:
+    """A scoreboard of one process: whoever asks gets a slot, unless `refusal` says why not; what was asked is kept."""
+
+    def __init__(self, refusal: Refusal | None = None) -> None:
+        self.refusal = refusal
+        self.open: list[tuple[str, str]] = []
+        self.touches = self.connections = 0
+        self.is_burdened = self.is_accepting = False
+
+    def accepts(self, does: bool) -> None:
+        self.is_accepting = does
+
+    def arrived(self) -> None:
+        self.connections += 1
+
+    def gone(self) -> None:
+        self.connections -= 1
+
+    def take(self, partner: Partner, address: str, light: bool) -> Refusal | None:
+        if self.refusal is None:
+            self.open.append((partner.name, address))
+        return self.refusal
+
+    def leave(self, partner: Partner, address: str) -> None:
+        self.open.remove((partner.name, address))
+
+    def touched(self) -> None:
+        self.touches += 1

@@ -39,7 +39,7 @@ class Orthanc:
         self.folder, self.ae_title = folder, ae_title
         self.port, self.http_port = free_port(), free_port()
         self.log, self._file = folder / "orthanc.log", folder / "orthanc.json"
-        self._modalities = {name: list(peer) for name, peer in (modalities or {}).items()}
+        self._modalities: dict[str, Any] = {name: list(peer) for name, peer in (modalities or {}).items()}
         self._options = dict(options or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -148,10 +148,11 @@ class Orthanc:
         """Remove a study, as a hospital does that loses one."""
         self._request(f"/studies/{self.studies()[study_uid]['ID']}", method="DELETE")
 
-    def add_modality(self, name: str, ae_title: str, host: str, port: int) -> None:
+    def add_modality(self, name: str, ae_title: str, host: str, port: int, *, tls: bool = False) -> None:
         """Make a peer known while it runs, and after a restart."""
-        self._modalities[name] = [ae_title, host, port]
-        self._request(f"/modalities/{name}", {"AET": ae_title, "Host": host, "Port": port}, "PUT")
+        peer = {"AET": ae_title, "Host": host, "Port": port, "UseDicomTls": tls}
+        self._modalities[name] = peer
+        self._request(f"/modalities/{name}", peer, "PUT")
 
     # -- HTTP --
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import itertools
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class Receiver:
     - `reject=(result, source, reason)` refuses every association; `accept(abstract, syntaxes)` picks a syntax or None.
     - `abort_after=n`: an association gets n answers, and an A-ABORT in place of the next one.
     - `delay`: an Event; a C-STORE is answered (and counted) once it is set.
-    - with a `folder`, datasets are kept there and not in memory.
+    - with a `folder`, datasets are kept there and not in memory; with `over`, it speaks TLS.
     `received` has what was answered, `aborted` what got no answer, `requests` every A-ASSOCIATE-RQ, `events` every
     N-EVENT-REPORT, `faults` what went wrong in a thread of its own.
     """
@@ -92,7 +93,9 @@ class Receiver:
         host: str = "127.0.0.1",
         port: int = 0,
         max_pdu: int = 65536,
+        over: ssl.SSLContext | None = None,
     ) -> None:
+        self.over = over
         self.answer, self.reject, self.accept = answer, reject, accept
         self.abort_after, self.delay, self.folder = abort_after, delay, folder
         self.host, self.port, self.max_pdu = host, port, max_pdu
@@ -180,10 +183,14 @@ class Receiver:
                 self._spawn(self._serve, sock, next(self._numbers))
 
     def _serve(self, sock: socket.socket, number: int) -> None:
+        if self.over:
+            sock = self.over.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         channel = Channel(sock, None)
         self._note(self._open.__setitem__, number, channel)
         try:
             if not self._stopping.is_set():
+                if isinstance(sock, ssl.SSLSocket):
+                    sock.do_handshake()
                 self._associate(channel, number)
         except (WireError, OSError) as error:
             if not self._stopping.is_set():

@@ -129,7 +129,9 @@ def _moved(partner: Partner, each: Refused) -> str:
         "host": _scalar(partner.host) if partner.host else "",
         "port": partner.port or "",
         "may": f"[{', '.join(sorted(partner.may))}]",
+        "tls": "true" if partner.tls else "",
         "associations": partner.associations if partner.associations > 1 else "",
+        "max_associations": partner.max_associations or "",
     }
     entry = ", ".join(f"{key}: {value}" for key, value in keys.items() if value)
     return f"# if {partner.name} calls from there too, this is its line:\npartners:\n  {partner.name}: {{{entry}}}"

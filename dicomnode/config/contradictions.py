@@ -43,6 +43,7 @@ def contradictions(draft: Draft) -> Iterator[Contradiction]:
         yield Contradiction(("partners", name), text, ("sites", name))
     if draft.node and draft.node.limits.retry_first > draft.node.limits.retry_most:
         yield Contradiction(("node", "limits", "retry_first"), "is more than retry_most")
+    yield from _of_tls(draft)
     for partner in draft.partners.values():
         yield from _of_partner(partner, draft)
     yield from _same_callers(draft.partners.values())
@@ -51,14 +52,29 @@ def contradictions(draft: Draft) -> Iterator[Contradiction]:
     yield from _same_names(draft.routes)
 
 
+def _of_tls(draft: Draft) -> Iterator[Contradiction]:
+    if draft.node is None:
+        return
+    if draft.node.tls is None:
+        for partner in (partner for partner in draft.partners.values() if partner.tls):
+            text = f"is missing, and {partner.name} speaks TLS only: give it bind, certificate, key and ca"
+            yield Contradiction(("node", "tls"), text, ("partners", partner.name, "tls"))
+        return
+    (host, port), (other, taken) = draft.node.binds.values()
+    if port == taken and (host == other or any(map(units.is_every_interface, (host, other)))):
+        text = "is where node.bind listens: TLS has a port of its own"
+        yield Contradiction(("node", "tls", "bind"), text, ("node", "bind"))
+
+
 def _of_partner(partner: Partner, draft: Draft) -> Iterator[Contradiction]:
     where, site, node = ("partners", partner.name), draft.sites.get(partner.site), draft.node
     if partner.port is not None and partner.host is None:
         yield Contradiction((*where, "port"), "is of no use without host")
     if "store" in partner.may and site and site.sector == "public" and not _may_leave_public(draft.flows):
         yield Contradiction((*where, "may"), "store: nothing may flow from public, and its site is public")
-    if partner.may and not partner.address and node and not units.is_loopback(node.bind_host):
-        yield Contradiction(where, "could be anybody: node.bind is public, so say from which address it calls")
+    public = [key for key, (host, _) in node.binds.items() if not units.is_loopback(host)] if node else []
+    if partner.may and not partner.address and public:
+        yield Contradiction(where, f"could be anybody: {public[0]} is public, so say from which address it calls")
     if node and _is_ourselves(partner, node):
         yield Contradiction(where, f"{partner.display} is this node itself: what it is sent would come back for ever")
 
@@ -68,12 +84,14 @@ def _may_leave_public(flows: tuple[Flow, ...] | None) -> bool:
 
 
 def _is_ourselves(partner: Partner, node: Node) -> bool:
-    if partner.host is None or partner.ae_title not in node.titles or partner.port != node.bind_port:
+    if partner.host is None or partner.ae_title not in node.titles:
         return False
-    local = units.is_loopback(partner.host) and (
-        units.is_loopback(node.bind_host) or units.is_every_interface(node.bind_host)
-    )
-    return local or partner.host.lower() == node.bind_host.lower()
+    return any(partner.port == port and _reaches(partner.host, host) for host, port in node.binds.values())
+
+
+def _reaches(host: str, bind_host: str) -> bool:
+    local = units.is_loopback(bind_host) or units.is_every_interface(bind_host)
+    return (local and units.is_loopback(host)) or host.lower() == bind_host.lower()
 
 
 def _same_callers(partners: Iterable[Partner]) -> Iterator[Contradiction]:

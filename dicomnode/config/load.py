@@ -28,6 +28,7 @@ from dicomnode.config.model import (
     Partner,
     Route,
     Site,
+    Tls,
     Where,
 )
 from dicomnode.errors import ConfigurationError, Fault
@@ -52,17 +53,23 @@ _TOP = _Keys(("node", "sites", "flows", "partners", "routes"))
 _KEYS: dict[type[BaseModel], _Keys] = {
     Limits: _Keys(tuple(Limits.model_fields)),
     Node: _Keys(
-        ("ae_title", "aliases", "bind", "data", "database", "acceptors", "storage_classes", "deflated", "limits"),
-        ("tls", "watermarks", "retention", "audit", "metrics"),
+        ("ae_title", "aliases", "bind", "tls", "data", "database", "acceptors", "storage_classes", "deflated",
+         "limits"),
+        ("watermarks", "retention", "audit", "metrics"),
     ),
+    Tls: _Keys(("bind", "certificate", "key", "ca")),
     Site: _Keys(("sector", "name", "patient_id_issuer")),
     Partner: _Keys(
-        ("site", "ae_title", "address", "host", "port", "may", "associations"),
-        ("tls", "user", "confirm", "skip_classes", "window", "bandwidth", "give_up_after", "coerce", "transcode",
-         "charset", "iocm", "pull", "max_associations"),
+        ("site", "ae_title", "address", "host", "port", "may", "tls", "associations", "max_associations"),
+        ("user", "confirm", "skip_classes", "window", "bandwidth", "give_up_after", "coerce", "transcode",
+         "charset", "iocm", "pull"),
     ),
     Route: _Keys(("name", "from", "when", "only", "to", "wait"), ("require", "consent", "identity", "priority")),
 }  # fmt: skip
+_FILES = {Node: ("data",), Tls: ("certificate", "key", "ca")}
+"""Keys that name a file or folder."""
+_WRITTEN = {"sources": "from", "bind_host": "bind", "bind_port": "bind"}
+"""Fields of the models → the key in the file, where that has another name."""
 
 
 def load(path: Path) -> NodeConfig:
@@ -179,10 +186,7 @@ class _Loader:
             del shape[key]
         for key in shape.keys() & _REFERENCES.keys():
             self._refer(shape[key], (*where, key), _REFERENCES[key])
-        if model is Node:
-            self._settle(shape)
-        if "from" in shape:
-            shape["sources"] = shape.pop("from")
+        self._settle(model, shape, where)
         return self._make(model, {**shape, **given}, where)
 
     def _known(self, data: Data, where: Where, keys: _Keys) -> dict[str, Data]:
@@ -207,14 +211,26 @@ class _Loader:
                 text = f"unknown {what} {units.quoted(name)}{units.suggestion(name, known)}"
                 self.document.fault((*where, position), text)
 
-    def _settle(self, shape: dict[str, Any]) -> None:
-        """Turns what the file says of the node into what the model holds."""
-        if "bind" in shape and (address := self._read(units.bind, shape.pop("bind"), ("node", "bind"))):
+    def _settle(self, model: type[BaseModel], shape: dict[str, Any], where: Where) -> None:
+        """Turns what the file says of a part into what its model holds."""
+        if "from" in shape:
+            shape["sources"] = shape.pop("from")
+        if "bind" in shape and (address := self._read(units.bind, shape.pop("bind"), (*where, "bind"))):
             shape["bind_host"], shape["bind_port"] = address
-        data = self._read(units.text, shape.get("data", "data"), ("node", "data"))
-        shape["data"] = Path(os.path.abspath(self.folder / (data or "")))
+        if model is Node:
+            self._settle_node(shape)
+        for key in shape.keys() & set(_FILES.get(model, ())):
+            path = self._read(units.text, shape[key], (*where, key))
+            shape[key] = Path(os.path.abspath(self.folder / (path or "")))
+
+    def _settle_node(self, shape: dict[str, Any]) -> None:
+        shape.setdefault("data", "data")
         if "limits" in shape:
             shape["limits"] = self._part(Limits, shape["limits"], ("node", "limits")) or Limits()
+        if "tls" in shape:
+            shape["tls"] = self._part(Tls, shape["tls"], ("node", "tls"))
+            if shape["tls"] is None:
+                self.document.unread.add(("node", "tls"))  # that others miss it is only a consequence
 
     def _read(self, reading: Callable[[Any], _Value], value: Data, where: Where) -> _Value | None:
         try:
@@ -234,7 +250,7 @@ class _Loader:
 
 def _place(model: type[BaseModel], loc: Where) -> Where:
     """pydantic's place within a part as it is in the file; the part itself for what the file has no key for."""
-    place = tuple("from" if step == "sources" else step for step in loc if step != "[key]")
+    place = tuple(_WRITTEN.get(str(step), step) for step in loc if step != "[key]")
     return place if place and model in _KEYS and place[0] in _KEYS[model].now else ()
 
 

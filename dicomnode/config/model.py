@@ -31,6 +31,7 @@ _Processes = Annotated[int, BeforeValidator(units.acceptors)]
 _Duration = Annotated[float, BeforeValidator(units.duration)]
 _TimeLimit = Annotated[float, BeforeValidator(units.time_limit)]
 _Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(units.network)]
+_Associations = Annotated[int, BeforeValidator(units.whole(1, 10_000))]
 _Patterns = Annotated[tuple[_Text, ...], BeforeValidator(units.many)]
 _Attribute = Annotated[str, BeforeValidator(units.attribute)]
 _Conditions = Annotated[dict[_Attribute, _Patterns], BeforeValidator(units.conditions)]
@@ -47,10 +48,34 @@ class Limits(_Frozen):
     connect: _TimeLimit = 10.0
     response: _TimeLimit = 60.0
     idle: _TimeLimit = 300.0
+    linger: _Duration = 5.0
+    """That an association of ours stays open after a batch, for the next one; 0: not at all."""
     retry_first: _TimeLimit = 30.0
     retry_most: _TimeLimit = 3600.0
     object_size: Annotated[int, BeforeValidator(units.size)] = 4_000_000_000
-    associations: Annotated[int, BeforeValidator(units.whole(1, 10_000))] = 100
+    first: _TimeLimit = 15.0
+    """In which an association request has come whole."""
+    pdu: _TimeLimit = 60.0
+    """In which a PDU that has begun has come whole."""
+    associations: _Associations = 100
+    address_associations: _Associations | None = None
+    """Of one IP address; None: as many as the node takes."""
+    silent: _Associations = 20
+    """Connections of one IP address that have not said who they are."""
+
+
+class Tls(_Frozen):
+    """A second socket that speaks TLS alone, and the PEM files for both sides: who we are, and whose word we take.
+
+    The paths are relative to the file that names them, and absolute once loaded. `ca` has the certificates of those
+    who may vouch for a partner: the system's own are never asked.
+    """
+
+    bind_host: Annotated[str, BeforeValidator(units.host)]
+    bind_port: Annotated[int, BeforeValidator(units.port)]
+    certificate: Path
+    key: Path
+    ca: Path
 
 
 class Node(_Frozen):
@@ -65,7 +90,14 @@ class Node(_Frozen):
     acceptors: _Processes = Field(default_factory=partial(units.acceptors, "auto"))
     storage_classes: Annotated[tuple[_UID, ...], BeforeValidator(units.several)] = ()
     deflated: Annotated[bool, BeforeValidator(units.switch)] = False
+    tls: Tls | None = None
     limits: Limits = Limits()
+
+    @property
+    def binds(self) -> dict[str, tuple[str, int]]:
+        """Where it listens: the key that says so → host and port."""
+        clear = {"node.bind": (self.bind_host, self.bind_port)}
+        return clear | ({"node.tls.bind": (self.tls.bind_host, self.tls.bind_port)} if self.tls else {})
 
     @property
     def titles(self) -> frozenset[str]:
@@ -117,7 +149,10 @@ class Partner(_Frozen):
     host: Annotated[str, BeforeValidator(units.host)] | None = None
     port: Annotated[int, BeforeValidator(units.port)] | None = None
     may: Annotated[frozenset[_Service], BeforeValidator(units.several)] = frozenset()
+    tls: Annotated[bool, BeforeValidator(units.switch)] = False
     associations: Annotated[int, BeforeValidator(units.whole(1, 32))] = 1
+    max_associations: _Associations | None = None
+    """How many it may have open with us; None: as many as the node takes."""
 
     @model_validator(mode="before")
     @classmethod

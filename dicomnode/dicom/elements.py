@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final, NamedTuple
 
 from pydicom._dicom_dict import DicomDictionary
@@ -31,6 +31,9 @@ _CHUNK: Final = 1024 * 1024
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
+_FIRST, _DELIMITERS = 0x00080000, 0xFFFE0000  # tags of a dataset are from the one, and below the other
+EVERY: Final = range(1 << 32)
+"""All tags."""
 PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 _SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -62,34 +65,23 @@ The length is UNDEFINED when delimiters end the value; the end is then that of t
 """
 
 
-def elements(data: Buffer, start: int, syntax: Syntax, notes: list[str]) -> Iterator[Element]:
-    """The top-level elements of data[start:], in their order; what is odd is appended to `notes`.
+def elements(
+    data: Buffer, start: int, syntax: Syntax, notes: list[str], wanted: Container[int] = EVERY
+) -> Iterator[Element]:
+    """The top-level elements of data[start:], in their order; all are walked, and those handed on that are `wanted`.
 
-    Ends at trailing bytes, with a note. Unreadable: as the module says.
+    What is odd is appended to `notes`. Ends at trailing bytes, with a note. Unreadable: as the module says.
     """
-    walker = _Walker(data)
-    pos, last, pixels, end = start, -1, False, walker.end
-    while pos < end:
-        element = walker.ordinary(pos, last, syntax)
+    walker = _Walker(data, start)
+    while walker.pos < walker.end:
+        yield from walker.ordinary(syntax, wanted)
+        if walker.pos >= walker.end:
+            return
+        element = walker.closely(syntax, notes)
         if element is None:
-            try:
-                element = walker.element(pos, syntax)
-                if element[0] <= last:
-                    _check_order(element, pixels)
-            except Unreadable:
-                if not walker.is_trailing(pos, last, pixels, syntax):
-                    raise
-                note(notes, f"{end - pos} bytes after the dataset")
-                return
-            _note_oddities(element, last, notes)
-        tag, pos = element[0], element[4]
-        if tag >> 16 == 0xFFFE:
-            continue
-        if tag > last:
-            last = tag
-        if tag in PIXELS:
-            pixels = True
-        yield element
+            return
+        if element[0] in wanted and element[0] >> 16 != 0xFFFE:
+            yield element
 
 
 def fragments(data: Buffer, at: int, syntax: Syntax) -> Iterator[tuple[int, int]]:
@@ -98,36 +90,68 @@ def fragments(data: Buffer, at: int, syntax: Syntax) -> Iterator[tuple[int, int]
 
 
 class _Walker:
-    """The bytes, where they end, and how many more elements may be walked."""
+    """The bytes, where they end, and how many more elements may be walked; of the top level, how far it has come."""
 
-    __slots__ = ("data", "end", "left")
+    __slots__ = ("data", "end", "last", "left", "pixels", "pos")
 
-    def __init__(self, data: Buffer) -> None:
+    def __init__(self, data: Buffer, pos: int = 0) -> None:
         self.data = data
         self.end = len(data)
         self.left = ELEMENTS
+        self.pos = pos
+        self.last = -1
+        """The highest tag so far."""
+        self.pixels = False
+        """Whether Pixel Data was seen."""
 
-    def ordinary(self, pos: int, last: int, syntax: Syntax) -> Element | None:
-        """The element at `pos` if nothing about it needs a closer look: the short way for nearly all of them."""
-        if self.end - pos < 12:
-            return None
-        if syntax.implicit:
-            group, number, length = syntax.head.unpack_from(self.data, pos)
-            vr, at = b"", pos + 8
-        else:
-            group, number, vr, length = syntax.head.unpack_from(self.data, pos)
-            if vr in _SHORT_VRS:
-                at = pos + 8
-            elif vr in _LONG_VRS:
-                at = pos + 12
-                (length,) = syntax.long.unpack_from(self.data, pos + 8)
+    def ordinary(self, syntax: Syntax, wanted: Container[int]) -> list[Element]:
+        """Go on while nothing about an element needs a closer look, which is true of nearly all; those wanted."""
+        data, end, pos, last, left = self.data, self.end, self.pos, max(self.last, _FIRST - 1), self.left
+        found: list[Element] = []
+        implicit, head, long = syntax.implicit, syntax.head.unpack_from, syntax.long.unpack_from
+        while end - pos >= 12:
+            if implicit:
+                group, number, length = head(data, pos)
+                vr, at = b"", pos + 8
             else:
-                return None
-        tag, stop = group << 16 | number, at + length
-        if tag <= last or length & 1 or stop > self.end or not 0x0008 <= group < 0xFFFE:
+                group, number, vr, length = head(data, pos)
+                at = pos + 8
+                if vr not in _SHORT_VRS:
+                    if vr not in _LONG_VRS:
+                        break
+                    at = pos + 12
+                    (length,) = long(data, pos + 8)
+            tag, stop = group << 16 | number, at + length
+            if not last < tag < _DELIMITERS or length & 1 or stop > end or left <= 1:
+                break
+            left -= 1
+            if tag in wanted:
+                found.append((tag, vr, at, length, stop))
+            if tag in PIXELS:
+                self.pixels = True
+            pos, last = stop, tag
+        if pos > self.pos:
+            self.pos, self.last, self.left = pos, last, left
+        return found
+
+    def closely(self, syntax: Syntax, notes: list[str]) -> Element | None:
+        """The next element, about which something is odd; None for bytes after the dataset."""
+        pos, last = self.pos, self.last
+        try:
+            element = self.element(pos, syntax)
+            if element[0] <= last:
+                _check_order(element, self.pixels)
+        except Unreadable:
+            if not self.is_trailing(pos, last, self.pixels, syntax):
+                raise
+            note(notes, f"{self.end - pos} bytes after the dataset")
             return None
-        self.left -= 1
-        return (tag, vr, at, length, stop) if self.left > 0 else None
+        _note_oddities(element, last, notes)
+        tag, self.pos = element[0], element[4]
+        if tag >> 16 != 0xFFFE:
+            self.last = max(last, tag)
+            self.pixels = self.pixels or tag in PIXELS
+        return element
 
     def element(self, pos: int, syntax: Syntax) -> Element:
         """The element at `pos`, walked to its end."""

@@ -50,7 +50,7 @@ def decode(data: bytes, *, implicit: bool, little_endian: bool = True) -> Identi
     if len(data) > CAP:
         raise BadIdentifier("the Identifier is over 4 MiB")
     syntax = elements.IMPLICIT if implicit else elements.EXPLICIT if little_endian else elements.EXPLICIT_BIG
-    values: dict[int, instance.Raw] = {}
+    values: dict[int, tuple[str, bytes]] = {}
     try:
         for tag, vr, at, length, stop in elements.elements(data, 0, syntax, []):
             raw = b"" if length == elements.UNDEFINED else data[at:stop]

@@ -12,7 +12,8 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
@@ -65,9 +66,11 @@ BY_TAG: Final[Mapping[int, Attribute]] = {attribute.tag: attribute for attribute
 CHARACTER_SET: Final = 0x00080005
 
 
-@dataclass(frozen=True, slots=True)
-class SopInstance:
-    """One SOP instance as it was received: text only, multi-values joined by backslashes, dates and times as sent."""
+class SopInstance(NamedTuple):
+    """One SOP instance as it was received: text only, multi-values joined by backslashes, dates and times as sent.
+
+    A tuple, because one is made of every instance, and a dataclass costs ten times as much. ATTRIBUTES come first.
+    """
 
     patient_id: str
     issuer_of_patient_id: str
@@ -110,28 +113,27 @@ class SopInstance:
 NUMBERS: Final[Mapping[str, str]] = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q"}
 """The integer VRs and how `struct` packs one value of each."""
 
+_PACKED: Final[Mapping[bytes, str]] = {b"": "", b"UN": "", b"OW": "", b"OB": ""} | {vr.encode(): vr for vr in NUMBERS}
+"""The VRs with which packed integers are declared; '' where it is the dictionary that knows."""
+_SHORT: Final = 64
 _PLAIN: Final = re.compile(rb"[ -~]*\0*")
 _PADDING: Final = " \0"
 
-# One raw value: the VR as the element declares it ('' in implicit VR) and its bytes.
-Raw = tuple[str, bytes]
+# One raw value: the VR as the element declares it (b'' in implicit VR) and its bytes.
+Raw = tuple[bytes, bytes]
 
 
 def build(values: Mapping[int, Raw], transfer_syntax_uid: str, *, little_endian: bool, notes: list[str]) -> SopInstance:
     """A SopInstance from the raw values of one dataset; appends to `notes` what could not be decoded."""
-    character_set = values.get(CHARACTER_SET, ("", b""))[1].decode("latin-1").strip(_PADDING)
-    texts = []
-    for attribute in ATTRIBUTES:
-        raw = values.get(attribute.tag)
-        if raw is None:
-            texts.append("")
-            continue
-        text, good = _text(attribute.vr, raw, character_set, little_endian)
-        texts.append(text)
-        if not good:
-            notes.append(f"text in {show(attribute.tag)} is not valid {safe(character_set) or 'ISO-IR 6'}")
-    columns = dict(zip(BY_COLUMN, texts, strict=True))
-    return SopInstance(**columns, transfer_syntax_uid=transfer_syntax_uid, notes=tuple(notes))
+    character_set = values.get(CHARACTER_SET, (b"", b""))[1].decode("latin-1").strip(_PADDING)
+    texts = dict.fromkeys(BY_TAG, "")
+    for tag, (declared, value) in values.items():
+        if tag in BY_TAG:
+            convert = _text_again if len(value) <= _SHORT else _text
+            texts[tag], good = convert(BY_TAG[tag].vr, declared, value, character_set, little_endian)
+            if not good:
+                notes.append(f"text in {show(tag)} is not valid {safe(character_set) or 'ISO-IR 6'}")
+    return SopInstance._make((*texts.values(), transfer_syntax_uid, tuple(notes)))
 
 
 def show(tag: int) -> str:
@@ -159,13 +161,17 @@ def numbers(value: bytes, vr: str, *, little_endian: bool) -> str:
     return "\\".join(map(str, struct.unpack_from(f"{'<' if little_endian else '>'}{count}{code}", value)))
 
 
-def _text(vr: str, raw: Raw, character_set: str, little_endian: bool) -> tuple[str, bool]:
+def _text(vr: str, declared: bytes, value: bytes, character_set: str, little_endian: bool) -> tuple[str, bool]:
     """The value as text. A declared integer VR, or none but that of the dictionary, says that it is packed."""
-    declared, value = raw
-    packed = declared if declared in NUMBERS else vr if declared in ("", "UN", "OW", "OB") else ""
-    if packed in NUMBERS:
-        return numbers(value, packed, little_endian=little_endian), True
+    if declared in _PACKED:
+        packed = _PACKED[declared] or vr
+        if packed in NUMBERS:
+            return numbers(value, packed, little_endian=little_endian), True
     if _PLAIN.fullmatch(value):
         return strip(value.decode("ascii")), True
     text, good = names.decode(value, character_set if vr in names.TEXT_VRS else "", vr)
     return strip(text), good
+
+
+_text_again = lru_cache(maxsize=1024)(_text)
+"""The instances of a series differ in few of their values."""

@@ -124,14 +124,26 @@ def read(path: Path) -> FileMeta:
 
 def parse(data: bytes | mmap) -> FileMeta:
     """As `read`, on the file's bytes; no more than 64 KiB of them are looked at."""
+    values, syntax, offset = _open(data)
+    origin = _origin(values[0x0102]) if _uid(values.get(0x0100, b"")) == _PRIVATE_CREATOR and 0x0102 in values else None
+    return FileMeta(_uid(values.get(0x0002, b"")), _uid(values.get(0x0003, b"")), syntax, offset, origin)
+
+
+def start(data: bytes | mmap) -> tuple[str, int]:
+    """The transfer syntax UID and where the dataset starts; for who asks nothing else. As `parse`."""
+    _, syntax, offset = _open(data)
+    return syntax, offset
+
+
+def _open(data: bytes | mmap) -> tuple[dict[int, bytes], str, int]:
+    """The values of group 0002, the transfer syntax among them, and where the dataset starts."""
     if data[128:_START] != b"DICM":
         raise Unreadable("not a DICOM file: the DICM prefix is missing")
     values, offset = _group(data)
     syntax = _uid(values.get(0x0010, b""))
     if not is_valid_uid(syntax):
         raise Unreadable("the file meta information names no transfer syntax")
-    origin = _origin(values[0x0102]) if _uid(values.get(0x0100, b"")) == _PRIVATE_CREATOR and 0x0102 in values else None
-    return FileMeta(_uid(values.get(0x0002, b"")), _uid(values.get(0x0003, b"")), syntax, offset, origin)
+    return values, syntax, offset
 
 
 def _group(data: bytes | mmap) -> tuple[dict[int, bytes], int]:

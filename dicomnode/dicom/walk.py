@@ -11,13 +11,12 @@ of message (the last-fragment bit, PS3.8 E.2) tells the two apart.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import mmap
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from dicomnode.dicom import classes, deflate, instance, part10
@@ -35,11 +34,14 @@ from dicomnode.dicom.elements import (
 )
 from dicomnode.errors import MalformedUID, Unreadable
 
+File = str | os.PathLike[str]
+
 VALUE: Final = 64 * 1024
 """Bytes in one value that is indexed."""
 
 _INDEXED: Final = frozenset((*instance.BY_TAG, instance.CHARACTER_SET))
 _CHUNK: Final = 1024 * 1024
+_SMALL: Final = 64 * 1024
 _IMPLICIT_SYNTAXES: Final = frozenset(
     ("1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2")  # the last: GE, big endian in its pixels only
 )
@@ -59,39 +61,35 @@ class Facts:
     encoding: str
 
 
-def header(path: Path) -> instance.SopInstance:
+def header(path: File) -> instance.SopInstance:
     """What we index of the Part 10 file at `path`, whose dataset is walked to its end. Errors: see the module.
 
-    The file is mapped into memory: nobody may shorten it meanwhile.
+    A large file is mapped into memory: nobody may shorten it meanwhile.
     """
-    with _dataset(path) as (data, meta, start, syntax):
-        notes: list[str] = []
-        values: dict[int, instance.Raw] = {}
-        for tag, vr, at, length, stop in elements(data, start, syntax, notes):
-            if tag not in _INDEXED:
-                continue
-            if stop - at > VALUE:
-                raise Unreadable(f"the value of {instance.show(tag)} is over 64 KiB")
-            if tag in values:
-                note(notes, f"{instance.show(tag)} is repeated")
-            elif length != UNDEFINED:
-                values[tag] = (vr.decode("ascii"), data[at:stop])
-        found = instance.build(values, meta.transfer_syntax_uid, little_endian=syntax.little, notes=notes)
+    data, uid, start, syntax = _dataset(path)
+    notes: list[str] = []
+    values: dict[int, instance.Raw] = {}
+    for tag, vr, at, length, stop in elements(data, start, syntax, notes, _INDEXED):
+        if stop - at > VALUE:
+            raise Unreadable(f"the value of {instance.show(tag)} is over 64 KiB")
+        if tag in values:
+            note(notes, f"{instance.show(tag)} is repeated")
+        elif length != UNDEFINED:
+            values[tag] = (vr, data[at:stop])
+    found = instance.build(values, uid, little_endian=syntax.little, notes=notes)
     _check_uids(found)
     return found
 
 
-def facts(path: Path) -> Facts:
+def facts(path: File) -> Facts:
     """The pixels of the Part 10 file at `path`, for comparing; reads all of them. Errors: as `header`, but for UIDs."""
-    with _dataset(path) as (data, meta, start, syntax):
-        native = "native-le" if syntax.little else "native-be"
-        for tag, _, at, length, stop in elements(data, start, syntax, []):
-            if tag not in PIXELS:
-                continue
-            if length == UNDEFINED:
-                images = itertools.islice(fragments(data, at, syntax), 1, None)  # the first are offsets
-                return Facts(_digest(data, images), meta.transfer_syntax_uid)
-            return Facts(_digest(data, [(at, stop)]), native)
+    data, uid, start, syntax = _dataset(path)
+    native = "native-le" if syntax.little else "native-be"
+    for _, _, at, length, stop in elements(data, start, syntax, [], PIXELS):
+        if length == UNDEFINED:
+            images = itertools.islice(fragments(data, at, syntax), 1, None)  # the first are offsets
+            return Facts(_digest(data, images), uid)
+        return Facts(_digest(data, [(at, stop)]), native)
     return Facts("", native)
 
 
@@ -109,25 +107,27 @@ def _check_uids(found: instance.SopInstance) -> None:
             raise MalformedUID(f"the {name} is no UID")
 
 
-@contextlib.contextmanager
-def _dataset(path: Path) -> Iterator[tuple[Buffer, part10.FileMeta, int, Syntax]]:
-    """The bytes at `path`, its header, where in the bytes the dataset starts, and how it is written."""
-    with path.open("rb") as file:
-        try:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError as fault:
-            raise Unreadable("the file is empty") from fault
-    with mapped:
-        meta = part10.parse(mapped)
-        uid = meta.transfer_syntax_uid
-        if uid in classes.DEFLATED:
-            with memoryview(mapped) as view, view[meta.offset :] as stream:
-                inflated = deflate.inflate(stream)
-            yield inflated, meta, 0, EXPLICIT
-        else:
-            # Every other one, private ones too, is explicit little endian around its pixels (PS3.5 10, A.4).
-            syntax = IMPLICIT if uid in _IMPLICIT_SYNTAXES else EXPLICIT_BIG if uid == _BIG_ENDIAN else EXPLICIT
-            yield mapped, meta, meta.offset, syntax
+def _dataset(path: File) -> tuple[Buffer, str, int, Syntax]:
+    """The bytes of the file, the transfer syntax UID, where in the bytes the dataset starts, and how it is written."""
+    data = _contents(path)
+    uid, start = part10.start(data)
+    if uid in classes.DEFLATED:
+        with memoryview(data) as view, view[start:] as stream:
+            return deflate.inflate(stream), uid, 0, EXPLICIT
+    # Every other one, private ones too, is explicit little endian around its pixels (PS3.5 10, A.4).
+    syntax = IMPLICIT if uid in _IMPLICIT_SYNTAXES else EXPLICIT_BIG if uid == _BIG_ENDIAN else EXPLICIT
+    return data, uid, start, syntax
+
+
+def _contents(path: File) -> Buffer:
+    """A file's bytes: read where they are few, which costs less than to map them. The map ends with its last user."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if os.fstat(file).st_size > _SMALL:
+            return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+        return os.read(file, _SMALL)
+    finally:
+        os.close(file)
 
 
 def _digest(data: Buffer, ranges: Iterable[tuple[int, int]]) -> str:

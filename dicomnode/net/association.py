@@ -1,16 +1,18 @@
 """One association that somebody opened with us: who it is, what it may use, and the message it is served with.
 
-pynetdicom's Association, with three rooms of ours: the door (`Door`: admission and negotiation by rules/, failing
-closed), the inbox (messages, datasets to files) and the desk (handlers.serve). It lives and dies under the
-configuration that it was negotiated under.
+pynetdicom's Association, with four rooms of ours: the reactor (PDUs), the door (`Door`: admission and negotiation by
+rules/, failing closed), the inbox (messages, datasets to files) and the desk (handlers.serve). All of it runs in one
+thread. It lives and dies under the configuration that it was negotiated under.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 from pydicom.uid import UID
+from pynetdicom import AE
 from pynetdicom.acse import ACSE, APPLICATION_CONTEXT_NAME
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
@@ -19,13 +21,17 @@ from pynetdicom.presentation import PresentationContext
 from dicomnode.config.model import Partner
 from dicomnode.dicom import part10
 from dicomnode.dicom.classes import class_name, is_valid_uid
-from dicomnode.dicom.part10 import Origin
+from dicomnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Origin
 from dicomnode.errors import DicomnodeError, MalformedUID
 from dicomnode.net import handlers
+from dicomnode.net import request as requests
 from dicomnode.net.answering import printable
 from dicomnode.net.commands import StoreRequest
 from dicomnode.net.inbox import Inbox, Incoming
-from dicomnode.operations.ports import Node
+from dicomnode.net.porch import Visitor
+from dicomnode.net.reactor import MAXIMUM_LENGTH, Broken, Reactor, abort_pdu, reject_pdu
+from dicomnode.net.request import Request
+from dicomnode.operations.ports import Node, Slots
 from dicomnode.rules import admission, contexts
 from dicomnode.rules.admission import Caller, Refusal
 from dicomnode.rules.contexts import Answer, Proposal
@@ -33,42 +39,66 @@ from dicomnode.store import audit
 
 log = logging.getLogger(__name__)
 
+OLD = Refusal(1, 2, 2, "unknown protocol version")
 STRANGE = Refusal(1, 1, 2, "unknown application context name")
-FULL = Refusal(2, 3, 2, "too many associations")
 CLOSED = Refusal(2, 3, 1, "the door could not decide")
 
 
 class Reception(Association):
-    """An association as its acceptor. `partner` is who it turned out to be, None until it is admitted."""
+    """An association as its acceptor. `partner` is who it turned out to be, None until it is admitted.
 
-    def __init__(self, server: Any, node: Node) -> None:
-        super().__init__(server.ae, MODE_ACCEPTOR)
-        self._server = server
+    `over` is called once, from its own thread, when nothing of it is left but the closing of its connection.
+    """
+
+    def __init__(self, ae: AE, visitor: Visitor, node: Node, slots: Slots, over: Callable[[Reception], None]) -> None:
+        super().__init__(ae, MODE_ACCEPTOR)
+        limits = node.config.node.limits
+        self.name = f"association-{visitor.address}"
         self.node = node
+        self.slots = slots
         self.partner: Partner | None = None
-        self.acse = Door(self)
-        self.dimse = Inbox(self, self._open_part)
+        self.caller = Caller("", "", visitor.address, visitor.is_encrypted)
+        self._over = over
+        self._request = bytes(visitor.request)
+        self.dimse = Inbox(self, self._open_part, limits.object_size)
+        self.dul = self.reactor = Reactor(visitor.socket, self.dimse.receive, idle=limits.idle, pdu=limits.pdu)
+        self.acse = self._door = Door(self)
+        self.acceptor.maximum_length = MAXIMUM_LENGTH
+        self.acceptor.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        self.acceptor.implementation_version_name = IMPLEMENTATION_VERSION_NAME
 
-    @property
-    def caller(self) -> Caller:
-        """The AE titles of the request, without padding, and the address it came from."""
-        request = self.requestor.primitive
-        address = self.requestor.address_info.address.removeprefix("::ffff:")
-        return Caller(request.calling_ae_title.strip(), request.called_ae_title.strip(), address)
+    def __repr__(self) -> str:
+        return f"Reception({self.caller.calling_ae_title}@{self.caller.address}, {self.reactor})"
 
     def run_reactor(self) -> None:
-        """The association's life, from the first byte to the last; nothing half-received is left behind."""
+        """The association's life, from its request to its end; nothing half-received is left behind."""
         try:
-            super().run_reactor()
+            self._live()
+        except Exception:
+            log.exception("an association failed by our own fault")
+            self.reactor.abort("aborted: our own fault", abort_pdu(2))
         finally:
-            self.dul.kill_dul()
-            self.dul.socket.close()
-            self.dul.join(self.network_timeout)
-            if self.partner:
-                end = "released" if self.is_released else "aborted or lost"
-                log.info("association from=%s %s", self.partner.name, end)
             self.dimse.discard()
-            self._server.left(self)
+            if self.partner:
+                log.info("association from=%s %s", self.partner.name, self.reactor.end)
+                self.slots.leave(self.partner, self.caller.address)
+            self._over(self)
+            self.reactor.close()
+            self.slots.gone()
+
+    def _live(self) -> None:
+        if not self._door.opens(self._request):
+            return
+        self.is_established = True
+        while self.reactor.is_open:
+            self.reactor.step()
+            while self.dimse.requests and self.reactor.is_open:
+                context, request = self.dimse.requests.popleft()
+                handlers.serve(self, request, self._accepted_cx[context])
+
+    def _abort_blocking(self, block: bool = False) -> None:
+        """What pynetdicom's `abort` does, from any thread: end it with an A-ABORT."""
+        self.reactor.interrupt()
 
     def _open_part(self, request: StoreRequest, context_id: int) -> Incoming:
         """Where the dataset of a C-STORE-RQ goes. Runs in the thread that reads the network."""
@@ -88,45 +118,54 @@ class Reception(Association):
         part = self.node.archive.part(header, self.node.config.node.limits.object_size)
         return Incoming(request, origin, part)
 
-    def _serve_request(self, msg: Any, context_id: int) -> None:
-        """pynetdicom's reactor hands every message here."""
-        self._is_paused = True
-        handlers.serve(self, msg, self._accepted_cx[context_id])
-        self._is_paused = False
-        self.dul._idle_timer.restart()  # the peer was not idle: it waited for us
-
 
 class Door(ACSE):
     """Who may come in, and with which presentation contexts. An error of our own is a refusal."""
 
     assoc: Reception
 
-    def _negotiate_as_acceptor(self) -> None:
+    def opens(self, pdu: bytes) -> bool:
+        """Decide on a request (whole PDU), and answer it. Whether the association is open then."""
         try:
-            decided = self._decide()
+            decided = self._decide(pdu)
+        except Broken as broken:
+            log.warning("refused a request from=%s: %s", self.assoc.caller.address, broken)
+            self.assoc.reactor.abort(f"aborted: {broken}", abort_pdu(2, broken.reason))
+            return False
         except Exception:
             log.exception("admission failed")
             decided = CLOSED
         if isinstance(decided, Refusal):
             self._refuse(decided)
-            return
+            return False
         self._accept(decided)
         self.send_accept()
-        self.assoc.is_established = True
+        return self.assoc.reactor.is_open
 
-    def _decide(self) -> list[Answer] | Refusal:
+    def _decide(self, pdu: bytes) -> list[Answer] | Refusal:
         assoc, config = self.assoc, self.assoc.node.config
-        if assoc.requestor.primitive.application_context_name != APPLICATION_CONTEXT_NAME:
-            return STRANGE
-        if assoc._server.is_full:
-            return FULL
+        request = requests.examine(pdu)
+        assoc.caller = replace(
+            assoc.caller, calling_ae_title=request.calling_ae_title, called_ae_title=request.called_ae_title
+        )
+        if refusal := _malformed(request):
+            return refusal
         admitted = admission.admit(config, assoc.caller)
         if isinstance(admitted, Refusal):
             return admitted
-        assoc.partner = admitted
+        self.requestor.primitive = requests.decode(request, assoc.caller)
         self.requestor.ae_title = assoc.caller.calling_ae_title
+        proposals = self._proposals()
+        light = not any(p.abstract_syntax in contexts.storage_classes(config) for p in proposals)
+        if refusal := assoc.slots.take(admitted, assoc.caller.address, light):
+            return refusal
+        assoc.partner = admitted
         log.info("association from=%s@%s called=%s", admitted.name, assoc.caller.address, assoc.caller.called_ae_title)
-        answers = contexts.accept(self._proposals(), contexts.offer(config, admitted), contexts.storable(config))
+        return self._negotiate(proposals, admitted)
+
+    def _negotiate(self, proposals: list[Proposal], admitted: Partner) -> list[Answer]:
+        config = self.assoc.node.config
+        answers = contexts.accept(proposals, contexts.offer(config, admitted), contexts.storable(config))
         refused = sorted({class_name(a.abstract_syntax) for a in answers if a.result == contexts.NO_ABSTRACT_SYNTAX})
         if refused:
             log.warning("refused contexts from=%s: %s", admitted.name, ", ".join(map(printable, refused)))
@@ -157,10 +196,10 @@ class Door(ACSE):
             self.acceptor.add_negotiation_item(item)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """A-ASSOCIATE-RJ, and only then the end: without `kill` the peer would see a bare close."""
-        self.send_reject(refusal.result, refusal.source, refusal.reason)
-        self.assoc.is_rejected = True
-        self.assoc.kill()
+        """A-ASSOCIATE-RJ, and then the end."""
+        reactor = self.assoc.reactor
+        reactor.send(reject_pdu(refusal.result, refusal.source, refusal.reason))
+        reactor.end = reactor.end or "rejected"
         self._note(refusal)
 
     def _note(self, refusal: Refusal) -> None:
@@ -180,6 +219,13 @@ class Door(ACSE):
         text = f"{partner.name} of {partner.site} proposed to store, and may not"
         event = audit.Event(node.clock(), "storage refused", text, partner.name, generation=node.generation)
         node.database.write(lambda: audit.record(event))
+
+
+def _malformed(request: Request) -> Refusal | None:
+    """What is refused whoever asks (PS3.8 9.3.4); of the protocol version, only bit 0 counts (9.3.2)."""
+    if not request.version & 1:
+        return OLD
+    return STRANGE if request.application_context != APPLICATION_CONTEXT_NAME else None
 
 
 def _context(answer: Answer) -> PresentationContext:

@@ -1,15 +1,22 @@
 """One association as its requestor, on a blocking socket: PDUs, with a deadline on every wait (PS3.8 9.3).
 
-pynetdicom's PDU classes say the negotiation; the data goes by hand. Nothing of a message is held but one PDU's worth
-of it. What may fail: Unreachable and Rejected while it opens, AssociationLost from then on.
+pynetdicom's PDU classes say the negotiation; the data goes by hand. A deadline is of standing still: whoever takes
+another byte within it, or has the kernel's queue shrink, is waited for, be the line ever so slow. What may fail:
+Unreachable and Rejected while it opens, AssociationLost from then on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import select
 import socket
+import ssl
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import sys
+import termios
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
@@ -23,38 +30,54 @@ from pynetdicom.presentation import PresentationContext
 
 from dicomnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.errors import AssociationLost, Rejected, Unreachable
+from dicomnode.net import tls
 from dicomnode.rules.contexts import Proposal
 
 _AC, _RJ, _DATA, _RELEASE_RQ, _RELEASE_RP, _ABORT = 2, 3, 4, 5, 6, 7
 _RELEASE = bytes.fromhex("05000000000400000000")
 _ABORTED = bytes.fromhex("07000000000400000000")
 _MAXIMUM_LENGTH = 131072
-"""Of the PDUs that we take, and the most that we fill where a partner takes any (bytes)."""
+"""Of the PDUs that we take."""
+_MOST = 262144
+"""The longest PDUs that we fill, where a partner takes any: longer ones were no faster."""
 _LONGEST = 1 << 20
 """No PDU that a partner sends us as its acceptor has a reason to be longer."""
+_FAREWELL = 3.0
+"""Seconds that a partner may take to answer a release: there is nothing left to lose."""
 _HEADER = struct.Struct(">BxI")
-_PDV = struct.Struct(">BxIIBB")
+PDV = struct.Struct(">BxIIBB")
+"""The header of a P-DATA-TF, and of the one PDV in it: PDU type, its length, the PDV's length, context, control."""
+_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 
 class Channel:
     """An open association. `accepted` are the ids of the accepted contexts; `step` is the most bytes of one PDV."""
 
-    def __init__(self, address: tuple[str, int], *, connect: float, response: float) -> None:
+    def __init__(
+        self, address: tuple[str, int], *, connect: float, response: float, over: ssl.SSLContext | None = None
+    ) -> None:
         try:
             self._socket = socket.create_connection(address, connect)
         except OSError as error:
             raise Unreachable(f"no connection: {error.strerror or error}") from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _tuned(self._socket, response)
+        if over:
+            self._socket = _encrypted(self._socket, over, address[0])
+        self._response = response
         self._socket.settimeout(response)
+        self._received = bytearray()
         self.accepted: frozenset[int] = frozenset()
-        self.step = _MAXIMUM_LENGTH - 6
+        self.step = _MOST - PDV.size
 
     def associate(self, calling: str, called: str, proposals: Sequence[Proposal]) -> None:
         """A-ASSOCIATE. Rejected, or Unreachable where what answers is no DICOM acceptor."""
         request = A_ASSOCIATE_RQ()
         request.from_primitive(_request(calling, called, proposals))
         try:
-            self._socket.sendall(request.encode())
+            self.send(request.encode())
             kind, pdu = self._receive()
             if kind == _RJ:
                 raise _rejected(pdu)
@@ -63,8 +86,6 @@ class Channel:
             self._negotiated(pdu, {proposal.id: proposal.transfer_syntaxes for proposal in proposals})
         except AssociationLost as error:
             raise Unreachable(f"no answer to the association request: {error}") from error
-        except OSError as error:
-            raise Unreachable(f"no answer to the association request: {error.strerror or error}") from error
 
     def _negotiated(self, pdu: bytes, proposed: Mapping[int, tuple[str, ...]]) -> None:
         """Take the answer at its word, but for a context that is accepted in a syntax that was never proposed."""
@@ -78,20 +99,29 @@ class Channel:
                 for context in results
                 if context.result == 0 and context.transfer_syntax[0] in proposed.get(context.context_id, ())
             )
-            most = answer.user_information.maximum_length or _MAXIMUM_LENGTH
+            most = answer.user_information.maximum_length or _MOST
         except Exception as error:  # whatever the library makes of a malformed PDU
             raise Unreachable("the partner's answer to the association request cannot be read") from error
-        self.step = (max(min(most, _MAXIMUM_LENGTH), 16) - 6) & ~1  # fragments are of even length (PS3.7 F)
+        self.step = (max(min(most, _MOST - 6), 16) - 6) & ~1  # fragments are of even length (PS3.7 F)
 
-    def send(self, context: int, data: Iterable[tuple[bytes, bool]], *, command: bool) -> None:
-        """Send the parts of a command set or dataset: (bytes, whether they are the last), each at most `step` long."""
-        for part, last in data:
-            control = (1 if command else 0) | (2 if last else 0)
-            try:
-                header = _PDV.pack(_DATA, len(part) + 6, len(part) + 2, context, control)
-                self._socket.sendall(header + part)
-            except OSError as error:
-                raise AssociationLost(f"sending failed: {error.strerror or error}") from error
+    def send(self, data: bytes | memoryview) -> None:
+        """Send whole PDUs. AssociationLost: the partner has gone, or took no byte within the deadline."""
+        view = memoryview(data)
+        while view:
+            view = view[self._moving(self._socket.send, view) :]
+
+    def send_command(self, context: int, command: bytes) -> None:
+        """Send a command set."""
+        self.send(self.framed(context, command))
+
+    def framed(self, context: int, command: bytes) -> bytes:
+        """The P-DATA-TF PDUs of a command set."""
+        pdus = []
+        for start in range(0, len(command), self.step):
+            part = command[start : start + self.step]
+            control = 3 if start + self.step >= len(command) else 1
+            pdus.append(PDV.pack(_DATA, len(part) + 6, len(part) + 2, context, control) + part)
+        return b"".join(pdus)
 
     def receive_command(self) -> bytes:
         """The command set of the next message; one that brings a dataset along is not expected here."""
@@ -109,31 +139,66 @@ class Channel:
 
     def _receive(self) -> tuple[int, bytes]:
         """The type of the next PDU and the whole of it. AssociationLost: closed, silent, or impossible."""
-        if hasattr(socket, "TCP_QUICKACK"):  # a peer with Nagle's algorithm waits for our ACK otherwise
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        header = self._exactly(6)
-        kind, length = _HEADER.unpack(header)
+        self._gather(6)
+        kind, length = _HEADER.unpack_from(self._received)
         if length > _LONGEST:
             raise AssociationLost(f"the partner announced a PDU of {length} bytes")
-        return kind, header + self._exactly(length)
+        self._gather(6 + length)
+        pdu = bytes(self._received[: 6 + length])
+        del self._received[: 6 + length]
+        return kind, pdu
 
-    def _exactly(self, length: int) -> bytes:
-        data = bytearray()
-        try:
-            while len(data) < length:
-                piece = self._socket.recv(length - len(data))
-                if not piece:
-                    raise AssociationLost("the partner closed the connection")
-                data += piece
-        except TimeoutError as error:
-            raise AssociationLost("the partner did not answer in time") from error
-        except OSError as error:
-            raise AssociationLost(f"the connection broke: {error.strerror or error}") from error
-        return bytes(data)
+    def _gather(self, length: int) -> None:
+        """Wait until so much of what follows is here; what comes along with it stays for the next PDU."""
+        while len(self._received) < length:
+            piece = self._moving(self._hear, max(4096, length - len(self._received)))
+            if not piece:
+                raise AssociationLost("the partner closed the connection")
+            self._received += piece
+
+    def _hear(self, most: int) -> bytes:
+        if hasattr(socket, "TCP_QUICKACK"):  # a peer with Nagle's algorithm waits for our ACK otherwise
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        return self._socket.recv(most)
+
+    def _moving(self, wait: Callable[[_A], _T], argument: _A) -> _T:
+        """What a wait on the socket brings; it is begun again as long as the partner takes what we have sent."""
+        left = None
+        while True:
+            try:
+                return wait(argument)
+            except TimeoutError as error:
+                before, left = left, self._untaken()
+                if not left or left == before:
+                    raise AssociationLost("the partner did not answer in time") from error
+            except OSError as error:
+                raise AssociationLost(f"the connection broke: {tls.reason(error)}") from error
+
+    def _untaken(self) -> int:
+        """Bytes that we have sent and the partner's machine has not taken (0 where the system cannot tell)."""
+        count = bytearray(4)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, count)
+        return int.from_bytes(count, sys.byteorder)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether we have ended it."""
+        return self._socket.fileno() < 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended: between two requests, whatever a partner says is its end."""
+        if self.is_closed or self._received:
+            return True
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def release(self) -> None:
         """A-RELEASE, and the end of the connection, whether or not the partner answers."""
         try:
+            self._socket.settimeout(min(self._response, _FAREWELL))
             self._socket.sendall(_RELEASE)
             self._receive()
         except (OSError, AssociationLost):
@@ -150,6 +215,24 @@ class Channel:
             pass
         finally:
             self._socket.close()
+
+
+def _tuned(connection: socket.socket, seconds: float) -> None:
+    """Send at once, and notice who has gone: nobody there acknowledges for so long, or answers a keepalive."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in {**_ALIVE, "TCP_USER_TIMEOUT": round(seconds * 1000)}.items():
+        if hasattr(socket, name):  # not every system has them all
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _encrypted(connection: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
+    """The connection over TLS, to whom it was meant for. Unreachable; then it is closed."""
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except OSError as error:
+        connection.close()
+        raise Unreachable(f"no connection over TLS: {tls.reason(error)}") from error
 
 
 def _request(calling: str, called: str, proposals: Sequence[Proposal]) -> Any:

@@ -1,12 +1,15 @@
 """Command sets as bytes, by hand: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3).
 
-What the hot path says and hears: C-STORE on both sides, and C-ECHO as its requestor. The rest is pynetdicom's.
+What the hot path says and hears: C-STORE on both sides, C-ECHO as its requestor, and every response. The requests that
+we hear besides are pynetdicom's.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dicomnode.dicom.classes import is_valid_uid
 from dicomnode.errors import AssociationLost
@@ -92,6 +95,32 @@ def store_response(request: StoreRequest, status: int, comment: str = "") -> byt
     for element, uid in ((0x0002, request.sop_class_uid), (0x1000, request.sop_instance_uid)):
         if is_valid_uid(uid):
             elements.append((element, _uid(uid)))
+    return _command(sorted(elements))
+
+
+_SAID: tuple[tuple[int, str, Callable[[Any], bytes]], ...] = (
+    (0x0002, "AffectedSOPClassUID", _uid),
+    (0x0120, "MessageIDBeingRespondedTo", _us),
+    (0x0900, "Status", _us),
+    (0x0902, "ErrorComment", _ae),
+    (0x1000, "AffectedSOPInstanceUID", _uid),
+    (0x1020, "NumberOfRemainingSuboperations", _us),
+    (0x1021, "NumberOfCompletedSuboperations", _us),
+    (0x1022, "NumberOfFailedSuboperations", _us),
+    (0x1023, "NumberOfWarningSuboperations", _us),
+)
+
+
+def of_response(response: Any, field: int, *, has_dataset: bool) -> bytes:
+    """The command set of a response that pynetdicom's primitive says (PS3.7 9.3): of its attributes, those it has.
+
+    UIDs that are none are not echoed.
+    """
+    elements = [(0x0100, _us(field)), (0x0800, _us(_DATASET if has_dataset else _NO_DATASET))]
+    for element, name, encoded in _SAID:
+        value = getattr(response, name, None)
+        if value is not None and (encoded is not _uid or is_valid_uid(value)):
+            elements.append((element, encoded(value)))
     return _command(sorted(elements))
 
 

@@ -45,9 +45,7 @@ def _answers(assoc: Served, request: C_FIND, context: PresentationContext) -> in
     answers = find(asked, MODELS[context.abstract_syntax], assoc.partner, assoc.node)
     pending = _PENDING if answers.all_supported else _PENDING_WARNING
     for elements in answers.identifiers:
-        if request.MessageID in assoc.dimse.cancel_req:
-            return _CANCEL
-        if not answering.wait_for_room(assoc):
+        if answering.is_over(assoc) or request.MessageID in assoc.dimse.cancel_req:
             return _CANCEL
         response = C_FIND()
         response.MessageID = request.MessageID

@@ -67,4 +67,4 @@ def store(assoc: Served, incoming: Incoming, context: PresentationContext) -> No
             *(answering.printable(incoming.request.sop_instance_uid), assoc.requestor.ae_title, status, comment),
         )
     response = commands.store_response(incoming.request, status, answering.shortened(comment))
-    answering.send_command(assoc, response, context)
+    assoc.dimse.send(context.context_id, response)

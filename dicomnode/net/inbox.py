@@ -1,13 +1,17 @@
-"""PDVs → DIMSE messages. A C-STORE's dataset goes straight to its part file, fragment by fragment, never decoded.
+"""PDVs → DIMSE messages. A C-STORE's dataset goes straight to its part file, piece by piece, never decoded.
 
-Takes the place of pynetdicom's DIMSE provider in an acceptor's association. Runs in the thread that reads the network,
-so it never blocks on anything but the disk, and never raises: what breaks the protocol (an unknown context or command
-field, a dataset without a command, an Identifier over its cap) ends the association with A-ABORT (PS3.8 9.2.3, Evt19).
+Takes the place of pynetdicom's DIMSE provider in an acceptor's association, in both directions. The reactor calls
+`receive` in the association's one thread; what is complete waits in `requests` to be served. It blocks on nothing but
+the disk. What breaks the protocol raises Broken: an unknown context or command field, a dataset without a command,
+a command set over 64 KiB, an Identifier over its cap, a dataset of four times the cap, requests upon requests while one
+is served.
 """
 
 from __future__ import annotations
 
 import logging
+import struct
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,20 +21,28 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import _MESSAGE_TYPES, DIMSEMessage
 from pynetdicom.dimse_primitives import C_CANCEL
 from pynetdicom.dsutils import decode
-from pynetdicom.pdu_primitives import P_DATA
 
 from dicomnode.dicom import identifier
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
 from dicomnode.net import commands
 from dicomnode.net.commands import StoreRequest
+from dicomnode.net.reactor import COMMAND, DATA, LAST, Broken
 from dicomnode.store.archive import Part
 
 log = logging.getLogger(__name__)
 
-_COMMAND, _LAST = 1, 2
+_RESPONSES = {
+    name.removesuffix("-RSP").replace("-", "_"): field
+    for field, (name, _) in _MESSAGE_TYPES.items()
+    if name.endswith("-RSP")
+}
+"""The name of a primitive's class → the command field of its response."""
+_PDU = struct.Struct(">BxIIBB")
 _NO_DATASET = 0x0101
 _COMMAND_CAP = 64 * 1024
+_ENDLESS = 4
+"""Times the cap of an object: what is longer is not read to its end, to be answered, but aborted."""
 _CANCELS = 10
 _WAITING = 4
 """Requests that may wait while one is served: nobody has negotiated to send more than one (PS3.7 D.3.3.3)."""
@@ -44,89 +56,104 @@ class Incoming:
     origin: Origin | None = None
     part: Part | None = None
     error: DicomnodeError | None = None
-    is_valid_request = True
+    size: int = 0
 
-    def write(self, fragment: memoryview) -> None:
-        """Add a fragment; what is refused already is read and dropped."""
+    def write(self, piece: memoryview, cap: int) -> None:
+        """Add a piece of the dataset; what is refused already is read and dropped, but not for ever."""
+        self.size += len(piece)
+        if self.size > _ENDLESS * cap:
+            raise Broken("a dataset without an end")
         if self.part:
-            self.part.write(fragment)
+            self.part.write(piece)
 
 
 Opener = Callable[[StoreRequest, int], Incoming]
 """Opens the part for a C-STORE-RQ on a presentation context id."""
 
 
-class _Broken(Exception):
-    """The peer broke the protocol."""
-
-
 class Inbox(DIMSEServiceProvider):
-    """Assembles the messages of one association; at most one is being received at a time."""
+    """Assembles the messages of one association; at most one is being received at a time.
 
-    def __init__(self, assoc: Any, opener: Opener) -> None:
+    `requests` are complete: (context id, Incoming or a request primitive of pynetdicom's).
+    """
+
+    def __init__(self, assoc: Any, opener: Opener, cap: int) -> None:
         super().__init__(assoc)
+        self._cap = cap
+        self.requests: deque[tuple[int, Any]] = deque()
         self._open = opener
         self._command = bytearray()
         self._message: DIMSEMessage | None = None
         self._incoming: Incoming | None = None
         self._context = 0
 
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take in one P-DATA: pynetdicom's state machine calls this."""
-        try:
-            for context, data in primitive.presentation_data_value_list:
-                if not data or context not in self.assoc._accepted_cx:
-                    raise _Broken(f"a PDV on presentation context {context}, which was not accepted")
-                self._fragment(context, data[0], memoryview(data)[1:])
-        except _Broken as broken:
-            log.warning("protocol error from=%s: %s", self.assoc.requestor.ae_title, broken)
-            self.dul.event_queue.put("Evt19")
+    def receive(self, context: int, control: int, piece: memoryview) -> None:
+        """Take in one piece of a PDV (PS3.8 E.2)."""
+        if context not in self.assoc._accepted_cx:
+            raise Broken(f"a PDV on presentation context {context}, which was not accepted")
+        if control & COMMAND:
+            if self._message or self._incoming:
+                raise Broken("a command in the middle of a message")
+            self._command += piece
+            if len(self._command) > _COMMAND_CAP:
+                raise Broken("a command set over 64 KiB")
+            if control & LAST:
+                self._begin(context)
+            return
+        if context != self._context or (self._message is None and self._incoming is None):
+            raise Broken("a dataset without its command")
+        if self._incoming:
+            self._incoming.write(piece, self._cap)
+        elif self._message:
+            self._message.data_set.write(piece)
+            if self._message.data_set.tell() > identifier.CAP:
+                raise Broken("an Identifier over 4 MiB")
+        if control & LAST:
+            self._finish()
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a response, as pynetdicom's service classes do, with the dataset that it may have."""
+        dataset = getattr(primitive, "Identifier", None)
+        field = _RESPONSES[type(primitive).__name__]
+        self.send(context_id, commands.of_response(primitive, field, has_dataset=dataset is not None), dataset)
+
+    def send(self, context: int, command: bytes, dataset: BytesIO | None = None) -> None:
+        """Send a command set, and a dataset where it has one, in PDUs no longer than the peer takes (0: any length)."""
+        pdus = self._pdus(context, COMMAND, command)
+        if dataset is not None:
+            pdus += self._pdus(context, 0, dataset.getvalue())
+        self.assoc.reactor.send(pdus)
+
+    def _pdus(self, context: int, control: int, data: bytes) -> bytearray:
+        step = (max(self.maximum_pdu_size or len(data) + 6, 16) - 6) & ~1
+        pdus = bytearray()
+        for start in range(0, len(data), step):
+            part = data[start : start + step]
+            last = LAST if start + step >= len(data) else 0
+            pdus += _PDU.pack(DATA, len(part) + 6, len(part) + 2, context, control | last) + part
+        return pdus
 
     def discard(self) -> None:
         """Remove what was being received, and what nobody will serve any more: the association is over."""
-        waiting = [self._incoming]
-        while not self.msg_queue.empty():
-            waiting.append(self.msg_queue.get()[1])
+        waiting = [self._incoming, *(message for _, message in self.requests)]
         for message in waiting:
             if isinstance(message, Incoming) and message.part:
                 message.part.discard()
 
-    def _fragment(self, context: int, control: int, fragment: memoryview) -> None:
-        if control & _COMMAND:
-            self._command += fragment
-            if len(self._command) > _COMMAND_CAP:
-                raise _Broken("a command set over 64 KiB")
-            if control & _LAST:
-                self._begin(context)
-            return
-        if context != self._context or (self._message is None and self._incoming is None):
-            raise _Broken("a dataset without its command")
-        if self._incoming:
-            self._incoming.write(fragment)
-        elif self._message:
-            self._message.data_set.write(fragment)
-            if self._message.data_set.tell() > identifier.CAP:
-                raise _Broken("an Identifier over 4 MiB")
-        if control & _LAST:
-            self._finish()
-
     def _begin(self, context: int) -> None:
         """The command set is whole: a message begins, and ends here where it has no dataset."""
-        if self._message or self._incoming:
-            raise _Broken("a command in the middle of a message")
         self._context = context
         command, self._command = bytes(self._command), bytearray()
         try:
             request = commands.store_request_in(command)
         except ValueError as error:
-            raise _Broken(str(error)) from error
+            raise Broken(str(error)) from error
         if request:
             self._incoming = self._open(request, context)
             has_dataset = request.has_dataset
         else:
             self._message, has_dataset = self._decode(command)
             _drop_impossible_values(self._message)
-            self._primitive(self._message)
         if not has_dataset:
             self._finish()
 
@@ -138,7 +165,7 @@ class Inbox(DIMSEServiceProvider):
             message.__class__ = _MESSAGE_TYPES[message.command_set.CommandField][1]
             has_dataset = message.command_set.CommandDataSetType != _NO_DATASET
         except Exception as error:  # whatever pydicom makes of hostile bytes
-            raise _Broken(f"a command set that cannot be read ({type(error).__name__})") from error
+            raise Broken(f"a command set that cannot be read ({type(error).__name__})") from error
         message.data_set = BytesIO()
         return message, has_dataset
 
@@ -147,7 +174,7 @@ class Inbox(DIMSEServiceProvider):
         try:
             return message.message_to_primitive()
         except Exception as error:
-            raise _Broken(f"a command set with impossible values ({type(error).__name__})") from error
+            raise Broken(f"a command set with impossible values ({type(error).__name__})") from error
 
     def _finish(self) -> None:
         if self._incoming:
@@ -164,10 +191,10 @@ class Inbox(DIMSEServiceProvider):
 
     def _queue(self, request: Any) -> None:
         """A request waits to be served. What was cancelled before it came was an earlier one, whatever its number."""
-        if self.msg_queue.qsize() >= _WAITING:
-            raise _Broken("requests upon requests, and no waiting for an answer")
+        self.requests.append((self._context, request))
+        if len(self.requests) > _WAITING:
+            raise Broken("requests upon requests, and no waiting for an answer")
         self.cancel_req.clear()
-        self.msg_queue.put((self._context, request))
 
 
 def _drop_impossible_values(message: DIMSEMessage) -> None:

@@ -1,23 +1,24 @@
 """Partners, as somebody who calls them: implements ports.Peer.
 
 Each file is streamed as it is stored, in its own transfer syntax. A response counts only if it answers the request that
-was sent: message, operation and instance (a stray 0000H must never mark something delivered).
+was sent: message, operation and instance (a stray 0000H must never mark something delivered). Associations may stay
+open between batches; one that its partner has ended meanwhile is replaced, and nobody is told.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator, Sequence
+import ssl
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO
+from functools import cached_property
 
 from dicomnode.config.model import NodeConfig, Partner
-from dicomnode.dicom import part10
-from dicomnode.dicom.classes import DEFLATED, class_name, syntax_name
-from dicomnode.errors import AssociationLost, ContextMissing, PartnerError, Unreachable, Unreadable
-from dicomnode.net import commands
+from dicomnode.dicom.classes import class_name, syntax_name
+from dicomnode.errors import AssociationLost, ConfigurationError, ContextMissing, PartnerError, Unreachable, Unreadable
+from dicomnode.net import commands, tls
 from dicomnode.net.channel import Channel
+from dicomnode.net.lingering import Lingering
+from dicomnode.net.reading import Reader
 from dicomnode.operations.ports import Originator, Outgoing
 from dicomnode.rules import contexts
 from dicomnode.rules.contexts import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION, Proposal
@@ -27,22 +28,34 @@ _MOST_MESSAGES = 65535
 
 
 class Requestor:
-    """Calls partners under this node's AE title, with the deadlines of its configuration."""
+    """Calls partners under this node's AE title, with the deadlines of its configuration.
 
-    def __init__(self, config: NodeConfig) -> None:
+    `linger`: seconds that an association stays open when its batch is done; 0 releases it at once.
+    """
+
+    def __init__(self, config: NodeConfig, *, linger: float = 0.0) -> None:
         self._config = config
+        self._lingering: Lingering[Association] = Lingering(linger)
 
     @contextmanager
     def associate(self, partner: Partner, pairs: Sequence[tuple[str, str]]) -> Iterator[Association]:
-        """An association that proposes one context for each pair; released at the end, aborted on an error."""
-        proposals = contexts.propose(pairs)
-        channel = self._open(partner, proposals)
+        """An association that proposed a context for each pair; kept or released at the end, aborted on an error."""
+        association = self._lingering.take(partner.name)
+        if association and not association.covers(pairs):
+            association.release()
+            pairs = tuple(dict.fromkeys((*pairs, *association.pairs)))[: contexts.MOST]
+            association = None
+        association = association or Association(partner, pairs, self._open)
         try:
-            yield Association(channel, partner, proposals)
+            yield association
         except BaseException:
-            channel.abort()
+            association.abort()
             raise
-        channel.release()
+        self._lingering.keep(partner.name, association)
+
+    def close(self) -> None:
+        """Release what lingers, and let nothing linger from now on."""
+        self._lingering.close()
 
     def echo(self, partner: Partner) -> None:
         """C-ECHO; raises PartnerError unless it succeeds."""
@@ -50,7 +63,7 @@ class Requestor:
         try:
             if not channel.accepted:
                 raise ContextMissing("the partner accepts associations from us, and no Verification")
-            channel.send(1, [(commands.echo_request(1), True)], command=True)
+            channel.send_command(1, commands.echo_request(1))
             answer = commands.response(channel.receive_command())
             if (answer.field, answer.responds_to) != (commands.C_ECHO_RSP, 1) or answer.status:
                 raise PartnerError(f"the partner answered the C-ECHO with {answer.status:04X}H")
@@ -61,7 +74,8 @@ class Requestor:
         if partner.host is None or partner.port is None:
             raise Unreachable(f"{partner.name} has no host and port in the configuration")
         limits = self._config.node.limits
-        channel = Channel((partner.host, partner.port), connect=limits.connect, response=limits.response)
+        over = self._tls if partner.tls else None
+        channel = Channel((partner.host, partner.port), connect=limits.connect, response=limits.response, over=over)
         try:
             channel.associate(self._config.node.ae_title, partner.ae_title, proposals)
         except PartnerError:
@@ -69,25 +83,83 @@ class Requestor:
             raise
         return channel
 
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Of all associations over TLS: its files are read once. Unreachable where they cannot be used."""
+        assert self._config.node.tls, "a partner with `tls` and a node without is refused when the file is loaded"
+        try:
+            return tls.client_context(self._config.node.tls)
+        except ConfigurationError as error:
+            raise Unreachable(f"no connection over TLS: {error}") from error
+
 
 class Association:
-    """An association with one partner: implements ports.Link."""
+    """An association with one partner: implements ports.Link.
 
-    def __init__(self, channel: Channel, partner: Partner, proposals: Sequence[Proposal]) -> None:
-        self._channel = channel
-        self._partner = partner
+    It may have lingered, and be over before we could notice: what its first request meets then is that, and no
+    failure of the partner, so the request is made again on a new association.
+    """
+
+    def __init__(
+        self,
+        partner: Partner,
+        pairs: Sequence[tuple[str, str]],
+        dial: Callable[[Partner, Sequence[Proposal]], Channel],
+    ) -> None:
+        self._partner, self._dial = partner, dial
+        self.pairs = frozenset(pairs)
+        self._proposals = contexts.propose(pairs)
+        self._open()
+
+    def _open(self) -> None:
+        self._channel = self._dial(self._partner, self._proposals)
+        self._reader = Reader(self._channel.step)
         self._messages = 0
+        self._lingered = False
         self._contexts = {
             (proposal.abstract_syntax, proposal.transfer_syntaxes[0]): proposal.id
-            for proposal in proposals
-            if proposal.id in channel.accepted
+            for proposal in self._proposals
+            if proposal.id in self._channel.accepted
         }
 
     def __repr__(self) -> str:
         return f"Association({self._partner.display}, {self._messages} messages)"
 
-    def send(self, instance: Outgoing, originator: Originator | None = None) -> int:
-        """C-STORE one instance from its file; the status of the matching response."""
+    def covers(self, pairs: Sequence[tuple[str, str]]) -> bool:
+        """Whether each was proposed: what the partner has refused once, it is not asked again."""
+        return self.pairs.issuperset(pairs)
+
+    def linger(self) -> bool:
+        """Whether it can go on: nobody has ended it. Its next request is the first since."""
+        self._lingered = True
+        return not self._channel.is_over
+
+    def release(self) -> None:
+        """End it in good order."""
+        self._reader.close()
+        self._channel.release()
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._reader.close()
+        self._channel.abort()
+
+    # -- ports.Link --------------------------------------------------------------------------------------------
+
+    def send(self, instance: Outgoing, originator: Originator | None = None, following: Outgoing | None = None) -> int:
+        """C-STORE one instance from its file; the status of the matching response. See ports.Link."""
+        if self._channel.is_closed:  # by us, over a file of ours
+            self._open()
+        try:
+            return self._send(instance, originator, following)
+        except AssociationLost:
+            if not self._lingered:
+                raise
+        self.abort()
+        self._open()
+        return self._send(instance, originator, following)
+
+    def _send(self, instance: Outgoing, originator: Originator | None, following: Outgoing | None) -> int:
         context = self._contexts.get(instance.context)
         if context is None:
             what = f"{class_name(instance.sop_class_uid)} in {syntax_name(instance.transfer_syntax_uid)}"
@@ -100,58 +172,39 @@ class Association:
             originator.priority if originator else _MEDIUM,
             (originator.ae_title, originator.message_id) if originator else None,
         )
-        with _dataset(instance) as file:
-            self._channel.send(context, _pieces_of(request, self._channel.step), command=True)
-            try:
-                self._channel.send(context, _pieces(file, instance, self._channel.step), command=False)
-            except Unreadable:
-                self._channel.abort()  # half a message is on the wire: nothing may follow it
-                raise
+        self._expect(instance, following)
+        self._stream(self._channel.framed(context, request))
         return self._status(instance)
+
+    def _expect(self, *instances: Outgoing | None) -> None:
+        """Have the reader go on with these, the one that it reads already among them."""
+        wanted = [each for each in instances if each and each.context in self._contexts]
+        if list(self._reader.expected) != wanted[: len(self._reader.expected)]:
+            self._reread()
+        for each in wanted[len(self._reader.expected) :]:
+            self._reader.expect(each, self._contexts[each.context])
+
+    def _reread(self) -> None:
+        self._reader.close()
+        self._reader = Reader(self._channel.step)
+
+    def _stream(self, command: bytes) -> None:
+        """Send the command and the dataset that comes from the reader."""
+        begun = False
+        try:
+            for buffer in self._reader.buffers():
+                self._channel.send(buffer.behind(b"" if begun else command))
+                begun = True
+        except Unreadable:
+            self._reread()
+            if begun:
+                self._channel.abort()  # half a message is on the wire: nothing may follow it
+            raise
 
     def _status(self, instance: Outgoing) -> int:
         answer = commands.response(self._channel.receive_command())
+        self._lingered = False
         same = answer.sop_instance_uid in ("", instance.sop_instance_uid)
         if (answer.field, answer.responds_to) != (commands.C_STORE_RSP, self._messages) or not same:
             raise AssociationLost("the partner's response answers another request")
         return answer.status
-
-
-def _dataset(instance: Outgoing) -> BinaryIO:
-    """The instance's file, at the first byte of its dataset. Unreadable: it is missing, or not as long as it was."""
-    try:
-        offset = part10.read(instance.path).offset
-        file = instance.path.open("rb", buffering=0)
-        file.seek(offset)
-        length = os.fstat(file.fileno()).st_size - offset
-    except OSError as error:
-        raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
-    if length != instance.size:
-        file.close()
-        raise Unreadable(f"our own file {instance.path.name} has {length} bytes of dataset, and had {instance.size}")
-    return file
-
-
-def _pieces(file: BinaryIO, instance: Outgoing, step: int) -> Iterator[tuple[bytes, bool]]:
-    """The dataset in pieces of `step` bytes, each with whether it is the last.
-
-    The last one is withheld until all of it is known to be what was received: Unreadable otherwise. A deflated
-    dataset of odd length has a zero byte behind it (PS3.5 A.5).
-    """
-    left, running = instance.size, hashlib.sha256()
-    while left > 0:
-        try:
-            piece = file.read(min(step, left))
-        except OSError as error:
-            raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
-        left -= len(piece)
-        running.update(piece)
-        if not piece or (not left and running.hexdigest() != instance.sha256):
-            raise Unreadable(f"our own file {instance.path.name} is not what was received")
-        padding = not left and instance.size % 2 and instance.transfer_syntax_uid in DEFLATED
-        yield piece + b"\0" * bool(padding), left == 0
-
-
-def _pieces_of(data: bytes, step: int) -> Iterator[tuple[bytes, bool]]:
-    for start in range(0, len(data), step):
-        yield data[start : start + step], start + step >= len(data)

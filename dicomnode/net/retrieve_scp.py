@@ -32,7 +32,7 @@ _SUCCESS, _WARNING, _PENDING, _CANCEL, _ALL_FAILED = 0x0000, 0xB000, 0xFF00, 0xF
 _FAILED_LIST = 0x00080058
 _LONGEST_LIST = 65534
 _EVERY = 1.0
-"""Seconds between Pending responses, at the least."""
+"""Seconds between Pending responses: no fewer, and no more than one longer while a sub-operation takes its time."""
 
 
 @dataclass(slots=True)
@@ -89,10 +89,11 @@ def _move(assoc: Served, request: C_MOVE, context: PresentationContext) -> None:
     tally, reported = Tally(len(plan.instances)), 0.0
 
     def stopped() -> bool:
-        return request.MessageID in assoc.dimse.cancel_req or answering.is_over(assoc)
+        return answering.is_over(assoc) or request.MessageID in assoc.dimse.cancel_req
 
     for done in retrieve.send(plan, originator, Requestor(assoc.node.config), assoc.node, stopped):
-        tally.add(done)
+        if done:
+            tally.add(done)
         if tally.remaining and time.monotonic() - reported >= _EVERY:
             _respond(assoc, request, context, tally, _PENDING)
             reported = time.monotonic()

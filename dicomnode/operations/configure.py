@@ -6,11 +6,11 @@ force stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dicomnode.config import load
-from dicomnode.config.model import NodeConfig, Route
+from dicomnode.config import certificates, load
+from dicomnode.config.model import Node, NodeConfig, Route, Where
 from dicomnode.errors import ConfigurationError, Fault
 from dicomnode.rules import oneway
 from dicomnode.store import audit, generations
@@ -18,21 +18,34 @@ from dicomnode.store.database import Database
 
 
 def read(path: Path) -> NodeConfig:
-    """The configuration in a file. Raises ConfigurationError with every fault, reverse paths among them."""
-    return parse(load.text_of(path), path)
+    """The configuration in a file, fit to be taken into use. Raises ConfigurationError with every fault."""
+    return check(load.text_of(path), path)
 
 
-def parse(text: str, path: Path) -> NodeConfig:
-    """The configuration in a text; relative paths in it are relative to the folder of `path`. As `read` otherwise."""
-    config = load.parse(text, path)
-    breaches = tuple(oneway.breaches(config))
-    if breaches:
-        raise ConfigurationError(tuple(_fault(breach, text) for breach in breaches))
+def check(text: str, path: Path) -> NodeConfig:
+    """As `parse`, and the certificates that it names are there and fit together: for what is to be taken into use."""
+    config = parse(text, path)
+    found = certificates.faults(config.node.tls) if config.node.tls else ()
+    _refuse([(("node", "tls", key), why) for key, why in found], text)
     return config
 
 
-def _fault(breach: oneway.Breach, text: str) -> Fault:
-    return Fault(".".join(map(str, breach.path)), load.line_of(text, breach.path), breach.text)
+def parse(text: str, path: Path) -> NodeConfig:
+    """The configuration in a text; relative paths in it are relative to the folder of `path`.
+
+    Raises ConfigurationError with every fault, reverse paths among them. No other file is looked at: what was in force
+    can be read again, whatever has become of its certificates.
+    """
+    config = load.parse(text, path)
+    _refuse([(breach.path, breach.text) for breach in oneway.breaches(config)], text)
+    return config
+
+
+def _refuse(found: Sequence[tuple[Where, str]], text: str) -> None:
+    if found:
+        raise ConfigurationError(
+            tuple(Fault(".".join(map(str, where)), load.line_of(text, where), why) for where, why in found)
+        )
 
 
 def warnings(config: NodeConfig) -> Iterator[str]:
@@ -68,6 +81,7 @@ def sentences(config: NodeConfig) -> Iterator[tuple[str, list[str]]]:
     titles = " or ".join(sorted(node.titles, key=lambda title: title != node.ae_title))
     yield "This node", [
         f"It answers to {titles} on {node.bind_host}:{node.bind_port}.",
+        *_over_tls(node),
         f"It keeps its data in {node.data}.",
     ]
     yield "Who may call", [_caller(config, name) for name, p in config.partners.items() if p.may] or ["Nobody."]
@@ -75,6 +89,13 @@ def sentences(config: NodeConfig) -> Iterator[tuple[str, list[str]]]:
         "Nothing by itself: there are no routes."
     ]
     yield "What can never happen", list(_never(config))
+
+
+def _over_tls(node: Node) -> Iterator[str]:
+    if node.tls:
+        place, until = f"{node.tls.bind_host}:{node.tls.bind_port}", certificates.valid_until(node.tls)
+        yield f"Over TLS it answers on {place}, with a certificate that is valid until {until}."
+        yield f"Whoever speaks TLS with it, either way, needs a certificate that {node.tls.ca} vouches for."
 
 
 def _caller(config: NodeConfig, name: str) -> str:
@@ -90,7 +111,8 @@ def _caller(config: NodeConfig, name: str) -> str:
     if "move" in partner.may:
         reach = [p.name for p in oneway.destinations(config, partner.site)]
         seen += f", and can move them to {' and '.join(reach) or 'nobody'}"
-    return f"{name} ({partner.ae_title} from {origin}, of {partner.site}) may {listed}{seen}."
+    over = ", over TLS only" if partner.tls else ""
+    return f"{name} ({partner.ae_title} from {origin}, of {partner.site}{over}) may {listed}{seen}."
 
 
 def _route(config: NodeConfig, route: Route) -> Iterator[str]:
@@ -99,7 +121,8 @@ def _route(config: NodeConfig, route: Route) -> Iterator[str]:
     quiet = f"once nothing new came for {route.wait:g} seconds" if route.wait else "image by image"
     for name in route.to:
         partner = config.partners[name]
-        there = f"{name} ({partner.display}, {config.site_of(partner).name})"
+        over = " over TLS" if partner.tls else ""
+        there = f"{name} ({partner.display}{over}, {config.site_of(partner).name})"
         yield f"{route.name}: studies from {' and '.join(route.sources)}{which} go to {there}{only}, {quiet}."
 
 

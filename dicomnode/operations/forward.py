@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from dicomnode.config.model import Partner
 from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, OutOfResources, PartnerError
@@ -36,14 +37,14 @@ Stopped = Callable[[], bool]
 
 
 def forward(partner: Partner, peer: Peer, node: Node, stopped: Stopped) -> bool:
-    """Send what is due to one partner: one batch, one association. False where there was nothing to do."""
+    """Send one batch of what is due to one partner. False where there was nothing to do."""
     at = node.clock()
     with node.database.read():
         waits = lanes.paused(partner.name)
         if waits.until > at or not queue.is_ready(partner.name, at):
             return False
     most = 1 if waits.failures else _BATCH  # a lane that was paused half-opens with one instance
-    batch = node.database.write(lambda: queue.claim(partner.name, most, node.worker, at))
+    batch = node.database.write(lambda: queue.claim(partner.name, most, node.worker, at, partner.associations))
     if batch is None:
         return False
     Sending(partner, batch, peer, node, stopped).run()
@@ -89,12 +90,13 @@ class Sending:
         members = [c for c in self.waiting if (c.sop_class_uid, c.transfer_syntax_uid) in pairs]
         if not members:
             return None
+        outgoing = [self._outgoing(claimed) for claimed in members]
         try:
             with self.peer.associate(self.partner, pairs) as link:
-                for claimed in members:
+                for claimed, instance, following in zip_longest(members, outgoing, outgoing[1:]):
                     if self._ends():
                         return None
-                    self._send(claimed, link)
+                    self._send(claimed, instance, following, link)
         except PartnerError as error:
             result = outcome.of_error(error)
             return result if isinstance(result, Later) else Later(Scope.PARTNER, str(error))
@@ -104,14 +106,16 @@ class Sending:
         """Whether no further instance may be begun: a stop, or a gate that was closed meanwhile."""
         return self.shut or self.stopped()
 
-    def _send(self, claimed: Claimed, link: Link) -> None:
-        instance = Outgoing(
+    def _outgoing(self, claimed: Claimed) -> Outgoing:
+        return Outgoing(
             *(claimed.sop_class_uid, claimed.sop_instance_uid, claimed.transfer_syntax_uid),
             *(self.node.archive.path(claimed.file), claimed.size, claimed.sha256),
         )
+
+    def _send(self, claimed: Claimed, instance: Outgoing, following: Outgoing | None, link: Link) -> None:
         status: int | None = None
         try:
-            status = link.send(instance)
+            status = link.send(instance, following=following)
             result = outcome.of_status(status, claimed.attempts)
             self.answered = True
             self.took |= isinstance(result, Delivered)

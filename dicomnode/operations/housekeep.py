@@ -1,12 +1,14 @@
 """The story of what nobody asks for: referrals that have become complete, work of the dead, the log of the index.
 
-`tidy` is one round of it, cheap when there is nothing to do. `recover` runs once, before anybody may call, and finds
-what the last run left: unfinished parts go, files without a row are adopted, rows without a file are an alarm.
+`tidy` is one round of it, cheap when there is nothing to do; `rest` tells when the next is due. `recover_all` runs
+once, before anybody may call, and finds what the last run left: unfinished parts go, files without a row are adopted,
+rows without a file are an alarm.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 
 from dicomnode.operations import receive, refer
 from dicomnode.operations.ports import Node
@@ -25,6 +27,13 @@ def tidy(node: Node) -> None:
     if completed:
         log.info("complete referrals=%d", completed)
     _bury_all(node)
+
+
+def rest(node: Node) -> float:
+    """Seconds until the next round has something to do, if nobody commits anything; inf where nothing is waited for."""
+    with node.database.read():
+        quiet = referrals.next_quiet()
+    return math.inf if quiet is None else max(0.0, (quiet - node.clock()) / 1e6)
 
 
 def _bury_all(node: Node) -> int:

@@ -1,7 +1,7 @@
-"""What every story is handed: the node as this process has it, and a partner to talk to.
+"""What every story is handed: the node as this process has it, a partner to talk to, and what all processes count.
 
 `Node` is built once a process and passed; nothing of it changes while the process lives. `Peer` is implemented by
-net/requestor.py, and by a fake with one switch for each failure in the tests.
+net/requestor.py, and by a fake with one switch for each failure in the tests; `Slots` by run/scoreboard.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.rules.admission import Refusal
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database
 
@@ -68,11 +69,40 @@ class Originator:
     priority: int
 
 
+class Slots(Protocol):
+    """The associations that are open with the whole node, whichever process has accepted them.
+
+    And which of these processes has more connections than another: it leaves the next one to that.
+    """
+
+    @property
+    def is_burdened(self) -> bool:
+        """Whether another process that accepts has fewer connections."""
+
+    def accepts(self, does: bool) -> None:
+        """This process begins to accept connections, or accepts no more."""
+
+    def arrived(self) -> None:
+        """A connection was accepted."""
+
+    def gone(self) -> None:
+        """A connection that was accepted is over."""
+
+    def take(self, partner: Partner, address: str, light: bool) -> Refusal | None:
+        """Count one more, or why there may not be one. `light`: it proposes no storage context."""
+
+    def leave(self, partner: Partner, address: str) -> None:
+        """One that was taken is over."""
+
+    def touched(self) -> None:
+        """A connection came and went, and said nothing: a health check."""
+
+
 class Link(Protocol):
     """An association with a partner."""
 
-    def send(self, instance: Outgoing, originator: Originator | None = None) -> int:
-        """C-STORE one instance; the status of the matching response.
+    def send(self, instance: Outgoing, originator: Originator | None = None, following: Outgoing | None = None) -> int:
+        """C-STORE one instance; the status of the matching response. `following` is read meanwhile: it goes next.
 
         Raises ContextMissing (this instance cannot go on this association; others can) or AssociationLost (no matching
         response: the outcome is unknown, and the association is over).

@@ -29,7 +29,7 @@ def receive(part: Part, command: Command, origin: Origin, node: Node) -> Recorde
     """Take one instance into custody: when this returns, it is on disk, indexed and queued."""
     try:
         part.finish()
-        instance = walk.header(part.path)
+        instance = walk.header(part)
         admission.may_store(command, instance)
     except Exception:
         part.discard()

@@ -23,26 +23,31 @@ Changed = Callable[[Sequence[int]], list[int]]
 def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: Node) -> None:
     """Queue an instance for every partner that its study goes to and has it not. Inside `Database.write`."""
     values, at = routing.values(seen, origin), node.clock()
+    under_way = {partner: (referral, names) for referral, partner, names in referrals.of_study(study)}
     for chosen in routing.chosen(node.config, origin, values):
         for partner in chosen.to:
-            _join(study, chosen, partner, at, node)
-    for referral, partner, names in referrals.of_study(study):
+            known = under_way.get(partner)
+            if known is None or chosen.name not in known[1]:
+                under_way[partner] = _join(study, chosen, partner, known, at, node)
+    for partner, (referral, names) in under_way.items():
         ways = (way for way in node.config.routes if way.name in names)
         if any(routing.carries(way, values) for way in ways) and queue.enqueue(referral, partner, [instance], at):
             referrals.grew(referral, at)
 
 
-def _join(study: int, chosen: Route, partner: str, at: int, node: Node) -> None:
+Known = tuple[int, list[str]]
+"""A referral, and the names of the routes that chose it."""
+
+
+def _join(study: int, chosen: Route, partner: str, known: Known | None, at: int, node: Node) -> Known:
     """Open the study's referral to a partner, or join one that a C-MOVE or another route has opened."""
-    known = referrals.find(study, partner)
-    if known and chosen.name in known[1]:
-        return
     opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
     referral = referrals.join(known[0], opening, at) if known else referrals.open_(study, opening, at)
-    kept = [known.id for known in index.of_study(study) if routing.carries(chosen, known.values)]
+    kept = [each.id for each in index.of_study(study) if routing.carries(chosen, each.values)]
     queue.enqueue(referral, partner, kept, at)
     text = f"route {chosen.name} refers the study to {partner}"
     record(referral, "referral joined" if known else "referral opened", text, at, node)
+    return referral, [*(known[1] if known else ()), chosen.name]
 
 
 def record(referral: int, kind: str, text: str, at: int, node: Node) -> None:
@@ -79,8 +84,8 @@ def complete(node: Node) -> int:
         return len(done)
 
     with node.database.read():
-        due = referrals.any_quiet(at)
-    return node.database.write(completed) if due else 0
+        due = referrals.next_quiet()
+    return node.database.write(completed) if due is not None and due <= at else 0
 
 
 # -- a person's word -------------------------------------------------------------------------------------------

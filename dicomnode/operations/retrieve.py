@@ -7,8 +7,12 @@ fails is told to the caller and is not queued.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import NoReturn
 
 from dicomnode.config.model import Partner
@@ -24,6 +28,9 @@ from dicomnode.store import audit, queue, referrals, search
 from dicomnode.store.queue import Result, State
 from dicomnode.store.referrals import Gate, Opening, Progress
 from dicomnode.store.search import Located
+
+_TICK = 1.0
+"""Seconds after which whoever waits for a result may do something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +102,17 @@ def _join(studies: set[int], destination: Partner, caller: Partner, node: Node) 
 Stopped = Callable[[], bool]
 
 
-def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation]:
-    """Make the sub-operations, one by one, until they are done or `stopped` says so. Raises nothing of the network."""
+def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation | None]:
+    """Make the sub-operations until they are done or `stopped` says so. Raises nothing of the network.
+
+    None comes every second in which nothing else does; `stopped` is asked by the thread that asks for the next.
+    """
     try:
-        yield from _send(plan, originator, peer, node, stopped)
+        for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.instances):
+            moving = Moving(plan, pairs, originator, peer, node)
+            yield from moving.run(stopped)
+            if moving.stopping:
+                return
     finally:
         if plan.referrals:
             node.database.write(lambda: _settle(plan, node))
@@ -109,40 +123,107 @@ def _settle(plan: Plan, node: Node) -> None:
         refer.settle(referral, node.clock(), node)
 
 
-def _send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation]:
-    for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.instances):
-        waiting = [i for i in plan.instances if (i.sop_class_uid, i.transfer_syntax_uid) in pairs]
+class Moving:
+    """Sub-operations in flight: on as many associations as the destination takes, a thread for each.
+
+    A thread goes on when somebody has taken its last result, so that a cancel is heard between any two.
+    """
+
+    def __init__(
+        self, plan: Plan, pairs: Sequence[tuple[str, str]], originator: Originator, peer: Peer, node: Node
+    ) -> None:
+        self.plan, self.pairs, self.originator, self.peer, self.node = plan, pairs, originator, peer, node
+        self.waiting = deque(i for i in plan.instances if (i.sop_class_uid, i.transfer_syntax_uid) in pairs)
+        self.open = min(plan.destination.associations, len(self.waiting))
+        self.results: SimpleQueue[SubOperation | Exception | None] = SimpleQueue()
+        self.taken = threading.Semaphore(0)
+        self.stopping, self.failure = False, ""
+
+    def __repr__(self) -> str:
+        return f"Moving({self.plan.destination.display}, {self.open} associations, {len(self.waiting)} waiting)"
+
+    def run(self, stopped: Stopped) -> Iterator[SubOperation | None]:
+        """The results as they come. Where every association has failed, so has what is left."""
+        threads = self.open
+        for number in range(threads):
+            threading.Thread(target=self._associate, name=f"move-{number}", daemon=True).start()
         try:
-            with peer.associate(plan.destination, pairs) as link:
-                while waiting and not stopped():
-                    done = _send_one(waiting[0], link, originator, plan, node)
-                    waiting.pop(0)
-                    yield done
+            while self.open:
+                result = self._result()
+                self.stopping |= stopped()
+                if result:
+                    self.taken.release()
+                yield result
+            if not self.stopping:
+                yield from (self._written(each, None, self.failure) for each in self.waiting)
+        finally:
+            self.stopping |= bool(self.open)  # given up in the middle: the threads may go
+            self.taken.release(threads)
+
+    def _result(self) -> SubOperation | None:
+        """The next result; None where none comes within a second, or a thread has ended."""
+        try:
+            result = self.results.get(timeout=_TICK)
+        except Empty:
+            return None
+        if isinstance(result, Exception):
+            raise result
+        self.open -= result is None
+        return result
+
+    # -- each thread -------------------------------------------------------------------------------------------
+
+    def _associate(self) -> None:
+        try:
+            with self.peer.associate(self.plan.destination, self.pairs) as link:
+                self._send_all(link)
         except PartnerError as error:
-            for located in waiting:
-                yield _written(located, None, str(error), plan, node)
-        if stopped():
-            return
+            self.failure = str(error)
+        except Exception as error:  # our own: it is raised where somebody answers for it
+            self.results.put(error)
+        finally:
+            self.results.put(None)
 
+    def _send_all(self, link: Link) -> None:
+        following = self._next()
+        while (located := following) and not self.stopping:
+            following = self._next()
+            try:
+                result = self._send(located, following, link)
+            except PartnerError as error:
+                self.results.put(self._written(located, None, str(error)))
+                if following:
+                    self.waiting.appendleft(following)
+                raise
+            self.results.put(result)
+            self.taken.acquire()
 
-def _send_one(located: Located, link: Link, originator: Originator, plan: Plan, node: Node) -> SubOperation:
-    instance = Outgoing(
-        *(located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid),
-        *(node.archive.path(located.file), located.size, located.sha256),
-    )
-    try:
-        return _written(located, link.send(instance, originator), "", plan, node)
-    except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
-        return _written(located, None, str(error), plan, node)
+    def _next(self) -> Located | None:
+        with suppress(IndexError):
+            return self.waiting.popleft()
+        return None
 
+    def _send(self, located: Located, following: Located | None, link: Link) -> SubOperation:
+        after = self._outgoing(following) if following else None
+        try:
+            return self._written(located, link.send(self._outgoing(located), self.originator, after), "")
+        except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
+            return self._written(located, None, str(error))
 
-def _written(located: Located, status: int | None, error: str, plan: Plan, node: Node) -> SubOperation:
-    """The result of one sub-operation, and its line in the ledger where the study left its site."""
-    result = outcome.of_status(status, 0) if status is not None else outcome.Never(error)
-    completed = isinstance(result, Delivered)
-    referral = plan.referrals.get(located.study)
-    if referral is not None:
-        state = State.DELIVERED if completed else State.DROPPED
-        line = Result(0, state, node.clock(), status, result.reason)
-        node.database.write(lambda: queue.moved(referral, plan.destination.name, located.instance, line))
-    return SubOperation(located.sop_instance_uid, completed, warning=completed and status != 0)
+    def _outgoing(self, located: Located) -> Outgoing:
+        return Outgoing(
+            *(located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid),
+            *(self.node.archive.path(located.file), located.size, located.sha256),
+        )
+
+    def _written(self, located: Located, status: int | None, error: str) -> SubOperation:
+        """The result of one sub-operation, and its line in the ledger where the study left its site."""
+        result = outcome.of_status(status, 0) if status is not None else outcome.Never(error)
+        completed = isinstance(result, Delivered)
+        referral = self.plan.referrals.get(located.study)
+        if referral is not None:
+            state = State.DELIVERED if completed else State.DROPPED
+            line = Result(0, state, self.node.clock(), status, result.reason)
+            partner = self.plan.destination.name
+            self.node.database.write(lambda: queue.moved(referral, partner, located.instance, line))
+        return SubOperation(located.sop_instance_uid, completed, warning=completed and status != 0)

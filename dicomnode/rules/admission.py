@@ -18,11 +18,12 @@ from dicomnode.rules import oneway
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association: the two AE titles without padding, and the IP address it comes from."""
+    """Who asks for an association: the two AE titles without padding, the IP address it comes from, and over TLS?"""
 
     calling_ae_title: str
     called_ae_title: str
     address: str
+    is_encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ def admit(config: NodeConfig, caller: Caller) -> Partner | Refusal:
     known = [p for p in config.partners.values() if p.ae_title == caller.calling_ae_title]
     if not known:
         return Refusal(1, 1, 3, "unknown calling AE title")
-    anywhere = units.is_loopback(config.node.bind_host)
+    anywhere = all(units.is_loopback(host) for host, _ in config.node.binds.values())
     here = [p for p in known if _comes_from(p, caller.address, anywhere)]
     asking = [p for p in here if p.may] or here
     if len(asking) != 1:
         return Refusal(1, 1, 3, "address not allowed" if not here else "address fits several partners")
+    if asking[0].tls and not caller.is_encrypted:
+        return Refusal(1, 1, 3, "this partner may call over TLS only")
     return asking[0]
 
 

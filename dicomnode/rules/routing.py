@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from dicomnode.config.model import NodeConfig, Route
 from dicomnode.dicom.instance import ATTRIBUTES, SopInstance
@@ -19,9 +21,12 @@ Values = Mapping[str, str]
 """What routing asks of an instance: its indexed columns, and `called` and `calling` (AE titles)."""
 
 
+_COLUMNS = tuple(attribute.column for attribute in ATTRIBUTES)
+
+
 def values(instance: SopInstance, origin: Origin) -> dict[str, str]:
     """An instance and how it came, as routing sees them."""
-    found = {a.column: getattr(instance, a.column) for a in ATTRIBUTES}
+    found: dict[str, Any] = dict(zip(_COLUMNS, instance, strict=False))  # they are its first fields
     return {"called": origin.called_ae_title, "calling": origin.calling_ae_title, **found}
 
 
@@ -70,9 +75,12 @@ def carries(route: Route, seen: Values) -> bool:
 
 
 def _matches(value: str, patterns: tuple[str, ...]) -> bool:
-    return any(_pattern(pattern).fullmatch(single) for single in value.split("\\") for pattern in patterns)
+    matches = _pattern(patterns).fullmatch
+    return any(matches(single) for single in value.split("\\"))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    parts = (".*" if c == "*" else "." if c == "?" else re.escape(c) for c in text)
-    return re.compile("".join(parts), re.DOTALL)
+@lru_cache(maxsize=1024)
+def _pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
+    """What any of these texts matches."""
+    wild = {"*": ".*", "?": "."}
+    return re.compile("|".join("".join(wild.get(c) or re.escape(c) for c in text) for text in texts), re.DOTALL)

@@ -1,7 +1,8 @@
 """Lanes: one for each partner that can be called, each with as many slots (threads) as it may have associations.
 
-A lane that is stuck is its own affair. A slot sleeps until something was committed or half a second has passed, so
-what is queued by another process is on its way at once, and what is due later is not forgotten.
+A lane that is stuck is its own affair. Slots sleep until their lane is called, and one thread knows when to call which:
+it looks after each commit of any process (at most twenty times a second), when something is due, and every few seconds
+in any case.
 """
 
 from __future__ import annotations
@@ -15,11 +16,36 @@ from dicomnode.config.model import Partner
 from dicomnode.errors import OutOfResources
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Peer
+from dicomnode.store import lanes
+from dicomnode.store.bell import Ear
 
 log = logging.getLogger(__name__)
 
-_LOOK = 0.05
-_SLEEP = 0.5
+_APART = 0.05
+_LONGEST = 5.0
+
+
+class Lane:
+    """Where the slots of one partner sleep. `calls` counts: a call that comes while a slot looks is not missed."""
+
+    def __init__(self, partner: Partner) -> None:
+        self.partner = partner
+        self.calls = 0
+        self._changed = threading.Condition()
+
+    def __repr__(self) -> str:
+        return f"Lane({self.partner.name}, {self.calls} calls)"
+
+    def call(self) -> None:
+        """There may be something to do."""
+        with self._changed:
+            self.calls += 1
+            self._changed.notify_all()
+
+    def sleep(self, heard: int, seconds: float | None = None) -> None:
+        """Until there are more calls than those that were heard, or so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.calls != heard, seconds)
 
 
 class Lanes:
@@ -29,14 +55,14 @@ class Lanes:
         self._node = node
         self._peer = peer
         self._stopping = threading.Event()
-        self._changed = threading.Condition()
-        partners = [p for p in node.config.partners.values() if p.is_destination]
-        slots = [(partner, number) for partner in partners for number in range(partner.associations)]
+        self._ear = Ear(node.archive.root / "run", "forwarder", _APART)
+        self._lanes = [Lane(partner) for partner in node.config.partners.values() if partner.is_destination]
+        slots = [(lane, number) for lane in self._lanes for number in range(lane.partner.associations)]
         self._slots = [
-            threading.Thread(target=self._run, args=(partner,), name=f"lane-{partner.name}-{number}", daemon=True)
-            for partner, number in slots
+            threading.Thread(target=self._run, args=(lane,), name=f"lane-{lane.partner.name}-{number}", daemon=True)
+            for lane, number in slots
         ]
-        self._watch = threading.Thread(target=self._look, name="lane-watch", daemon=True)
+        self._watch = threading.Thread(target=self._call, name="lane-watch", daemon=True)
 
     def __repr__(self) -> str:
         return f"Lanes({len(self._slots)} slots{', stopping' if self._stopping.is_set() else ''})"
@@ -52,30 +78,39 @@ class Lanes:
         What a slot still has then stays claimed, and is taken back when this worker is gone.
         """
         self._stopping.set()
-        with self._changed:
-            self._changed.notify_all()
+        for lane in self._lanes:
+            lane.call()
         end = time.monotonic() + seconds
         for thread in self._slots:
             thread.join(max(0.0, end - time.monotonic()))
 
-    def _look(self) -> None:
-        """Wake the lanes when anything was committed."""
-        seen = self._node.database.version()
-        while not self._stopping.wait(_LOOK):
-            version = self._node.database.version()
-            if version != seen:
-                seen = version
-                with self._changed:
-                    self._changed.notify_all()
+    def _call(self) -> None:
+        """Call the lanes that have something to send, each time there may be one."""
+        while not self._stopping.is_set():
+            try:
+                rest = self._look()
+            except OutOfResources as error:
+                log.error("the lanes wait: %s", error)
+                rest = _LONGEST
+            self._ear.wait(rest)
 
-    def _run(self, partner: Partner) -> None:
+    def _look(self) -> float:
+        """Call whom something is due for; seconds until the next is."""
+        at = self._node.clock()
+        with self._node.database.read():
+            due = [(lane, when) for lane in self._lanes if (when := lanes.due(lane.partner.name, at)) is not None]
+        for lane in (lane for lane, when in due if when <= at):
+            lane.call()
+        return min([_LONGEST, *((when - at) / 1e6 for _, when in due if when > at)])
+
+    def _run(self, lane: Lane) -> None:
         try:
             while not self._stopping.is_set():
-                if not self._once(partner):
-                    with self._changed:
-                        self._changed.wait(_SLEEP)
+                heard = lane.calls
+                if not self._once(lane.partner):
+                    lane.sleep(heard)
         except BaseException:
-            log.critical("the lane of %s failed by our own fault", partner.name, exc_info=True)
+            log.critical("the lane of %s failed by our own fault", lane.partner.name, exc_info=True)
             os._exit(70)  # the supervisor starts a forwarder that knows nothing of what went wrong here
 
     def _once(self, partner: Partner) -> bool:

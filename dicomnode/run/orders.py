@@ -20,7 +20,10 @@ class Orders:
     text: str = ""
     """The text that the configuration was read from."""
     generation: int = 0
-    listener: int = -1
+    listeners: tuple[int, ...] = ()
+    """Those of `node.binds`, in its order."""
+    scoreboard: int = -1
+    row: int = -1
 
 
 @dataclass(frozen=True, slots=True)

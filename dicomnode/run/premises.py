@@ -1,4 +1,4 @@
-"""What one node has for itself alone: the lock of its data folder, and its listening socket.
+"""What one node has for itself alone: the lock of its data folder, and its listening sockets.
 
 Both are the supervisor's. Raises DicomnodeError, with what to do, where somebody else has them.
 """
@@ -11,7 +11,6 @@ import socket
 import time
 from pathlib import Path
 
-from dicomnode.config.model import NodeConfig
 from dicomnode.errors import DicomnodeError
 
 _GLANCE = 0.5
@@ -45,16 +44,16 @@ def _take(lock: int, data: Path) -> None:
             raise DicomnodeError(f"{data} is in use by another node (process {pid}): {advice}") from None
 
 
-def bind(config: NodeConfig) -> socket.socket:
-    """The listening socket, bound and not yet listening."""
-    host, port = config.node.bind_host, config.node.bind_port
+def bind(key: str, host: str, port: int) -> socket.socket:
+    """The listening socket that a key of the configuration names: bound, not yet listening, non-blocking."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.setblocking(False)  # another process may be quicker to accept
     except OSError as error:
-        raise DicomnodeError(f"cannot listen on {host}:{port} (node.bind): {error.strerror}") from error
+        raise DicomnodeError(f"cannot listen on {host}:{port} ({key}): {error.strerror}") from error
     return listener
 
 

@@ -1,8 +1,9 @@
 """The process that the others are children of. It has no threads and no database.
 
-It owns the listening socket and the lock of the data folder, spawns the workers with the frozen configuration, starts
-again what dies, takes a new configuration into use on SIGHUP (or keeps the old one), and drains on SIGTERM. If it is
-killed itself, its workers see their lifelines close and end; the next start recovers.
+It owns the listening sockets, the scoreboard and the lock of the data folder, spawns the workers with the frozen
+configuration, starts again what dies, takes a new configuration into use on SIGHUP (or keeps the old one), and drains
+on SIGTERM. It sleeps until a signal or a deadline. If it is killed itself, its workers see their lifelines close and
+end; the next start recovers.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from pathlib import Path
 
 from dicomnode.config.model import NodeConfig
 from dicomnode.errors import ConfigurationError, DicomnodeError
-from dicomnode.run import logs, premises
+from dicomnode.run import logs, premises, scoreboard
 from dicomnode.run.orders import Answer, Orders
+from dicomnode.run.scoreboard import ROWS, Scoreboard
+from dicomnode.store.bell import Bell
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,8 @@ class Worker:
     process: subprocess.Popen[bytes]
     started: float
     answer: int
+    row: int
+    """Its row of the scoreboard; -1: it has none."""
     kill_at: float = 0.0
     """When it is killed (monotonic seconds): it was told to end, and may take until then. 0: it is wanted."""
 
@@ -65,7 +70,9 @@ class Supervisor:
         self._signals: set[int] = set()
         self._config: NodeConfig | None = None
         self._generation = 0
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
+        self._board_memory = scoreboard.create()
+        self._board = Scoreboard(self._board_memory)
         self._lock = self._wake = -1
         self._hire_at = 0.0
         """Not before then (monotonic seconds) is anybody started again: somebody has just died too quickly."""
@@ -89,29 +96,31 @@ class Supervisor:
         self._config = found.config
         assert self._config is not None
         self._lock = premises.lock(self._config.node.data)
-        self._listener = premises.bind(self._config)
+        self._listeners = [premises.bind(key, *place) for key, place in self._config.node.binds.items()]
         self._generation = self._errand("recover", Orders(self._path, -1, self._config, found.text)).generation
-        self._listener.listen(_BACKLOG)
+        for listener in self._listeners:
+            listener.listen(_BACKLOG)
         for worker in [self._hire(role) for role in self._roles()]:
             self._is_ready(worker)
         self._show()
-        log.info("serving %s on %s:%d generation=%d", *self._served())
+        log.info("serving %s generation=%d", self._served(), self._generation)
 
     def _attend(self) -> None:
-        if signal.SIGHUP in self._signals:
+        while signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
             self._reload()
         self._tend()
-        self._wait(self._wake)
+        self._wait(self._wake, self._rest())
 
     def _show(self) -> None:
         """Write into the lock who serves, and under which generation: `dicomnode reload` looks there."""
         premises.show(self._lock, self._generation)
 
-    def _served(self) -> tuple[str, str, int, int]:
+    def _served(self) -> str:
         assert self._config is not None
         node = self._config.node
-        return node.ae_title, node.bind_host, node.bind_port, self._generation
+        places = [f"{host}:{port}{' (TLS)' * (key != 'node.bind')}" for key, (host, port) in node.binds.items()]
+        return f"{node.ae_title} on {' and '.join(places)}"
 
     def _catch_signals(self) -> None:
         self._wake, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -119,9 +128,9 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda seen, _: self._signals.add(seen))
 
-    def _wait(self, pipe: int) -> bytes:
-        """What comes through a pipe, or b"" after a second or a signal. Raises _Stopped when the node is to end."""
-        ready, _, _ = select.select([pipe, self._wake], [], [], 1.0)
+    def _wait(self, pipe: int, seconds: float | None = None) -> bytes:
+        """What comes through a pipe, or b"" after a signal or so long. Raises _Stopped when the node is to end."""
+        ready, _, _ = select.select([pipe, self._wake], [], [], seconds)
         if self._wake in ready:
             with suppress(BlockingIOError):
                 os.read(self._wake, 4096)
@@ -136,15 +145,22 @@ class Supervisor:
         return ["acceptor"] * self._config.node.acceptors + ["forwarder", "housekeeper"]
 
     def _hire(self, role: str) -> Worker:
-        listener = self._listener.fileno() if role == "acceptor" and self._listener else -1
-        worker = self._spawn(role, Orders(self._path, -1, self._config, "", self._generation, listener))
+        orders = Orders(self._path, -1, self._config, "", self._generation)
+        if role == "acceptor":
+            listeners = tuple(listener.fileno() for listener in self._listeners)
+            orders = replace(orders, listeners=listeners, scoreboard=self._board_memory, row=self._free_rows()[0])
+        worker = self._spawn(role, orders)
         self._workers.append(worker)
         return worker
+
+    def _free_rows(self) -> list[int]:
+        """The rows of the scoreboard that no worker has, draining ones included."""
+        return sorted(set(range(ROWS)) - {worker.row for worker in self._workers})
 
     def _spawn(self, role: str, orders: Orders) -> Worker:
         """Start a child with its orders on standard input; the pipe stays open as its lifeline."""
         reader, writer = os.pipe()
-        inherited = [writer] + ([orders.listener] if orders.listener >= 0 else [])
+        inherited = [writer, *orders.listeners, *([orders.scoreboard] if orders.row >= 0 else [])]
         process = subprocess.Popen(
             [sys.executable, "-m", "dicomnode.run.workers", role], stdin=subprocess.PIPE, pass_fds=inherited
         )
@@ -154,7 +170,7 @@ class Supervisor:
         with suppress(BrokenPipeError):
             process.stdin.write(pickle.dumps(told))
             process.stdin.flush()
-        return Worker(role, process, time.monotonic(), reader)
+        return Worker(role, process, time.monotonic(), reader, orders.row)
 
     def _errand(self, role: str, orders: Orders) -> Answer:
         """Let a short-lived child find something out. Raises ConfigurationError with the faults it found."""
@@ -189,6 +205,7 @@ class Supervisor:
         for worker in [w for w in self._workers if w.process.poll() is not None]:
             self._workers.remove(worker)
             _end(worker)
+            self._forget(worker)
             if worker.kill_at:
                 continue
             log.error("%s pid=%d died status=%s", worker.role, worker.process.pid, worker.process.returncode)
@@ -197,8 +214,23 @@ class Supervisor:
         for worker in (w for w in self._workers if w.kill_at and now > w.kill_at):
             log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
             worker.process.kill()
+            worker.kill_at = now + _LATE
         if now >= self._hire_at:
             self._fill()
+
+    def _forget(self, worker: Worker) -> None:
+        """Strike out what a worker that is gone had open, and have its claims taken back."""
+        assert self._config is not None
+        if worker.row >= 0:
+            self._board.clear(worker.row)
+        Bell(self._config.node.data / "run").ring()
+
+    def _rest(self) -> float | None:
+        """Seconds until something is to be done that no signal tells of; None: until there is one."""
+        now = time.monotonic()
+        times = [worker.kill_at for worker in self._workers if worker.kill_at]
+        times += [self._hire_at] if self._hire_at > now else []
+        return max(0.0, min(times) - now) if times else None
 
     def _fill(self) -> None:
         for role in dict.fromkeys(self._roles()):
@@ -213,6 +245,7 @@ class Supervisor:
         """Take the file into use whole, or keep what is in force. What is open lives on under the old rules."""
         try:
             answer = self._errand("configure", Orders(self._path, -1, self._config))
+            self._check_room(answer)
         except DicomnodeError as error:
             log.error("the configuration in force stays: %s", "; ".join(str(error).splitlines()))
             return
@@ -227,6 +260,11 @@ class Supervisor:
         self._show()
         log.info("generation=%d is in force", self._generation)
 
+    def _check_room(self, answer: Answer) -> None:
+        assert answer.config is not None
+        if len(self._free_rows()) < answer.config.node.acceptors:
+            raise DicomnodeError("too many processes of earlier ones are still draining")
+
     @property
     def _patience(self) -> float:
         """Seconds in which a worker that is told to end has to."""
@@ -235,8 +273,8 @@ class Supervisor:
     def _drain(self) -> None:
         """Stop accepting, let the workers finish, kill what does not."""
         log.info("draining")
-        if self._listener:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for worker in self._workers:
             worker.stop(self._patience)
         for worker in self._workers:
@@ -246,7 +284,7 @@ class Supervisor:
                 log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
                 worker.process.kill()
             _end(worker)
-        log.info("ended")
+        log.info("ended touches=%d", self._board.touches)
 
 
 def _end(worker: Worker) -> None:

@@ -10,9 +10,11 @@ gone, and the worker ends at once; what it had acknowledged is durable, and what
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
@@ -22,20 +24,18 @@ from pathlib import Path
 
 from dicomnode.config import load
 from dicomnode.config.model import NodeConfig
-from dicomnode.errors import ConfigurationError, DicomnodeError, Fault, OutOfResources
+from dicomnode.errors import ConfigurationError, DicomnodeError, Fault
 from dicomnode.operations import configure, housekeep
 from dicomnode.operations.ports import Node, now
 from dicomnode.run import logs
 from dicomnode.run.orders import Answer, Orders
+from dicomnode.run.rounds import Rounds
+from dicomnode.run.scoreboard import Row, Scoreboard
 from dicomnode.store.archive import Archive, ulid
 from dicomnode.store.database import Database
 from dicomnode.store.recover import show_alive
 
 log = logging.getLogger(__name__)
-
-_ROUND = 0.25
-_CHECKPOINT, _OFTEN = 40, 4
-_WAL_LARGE = 8 << 20
 
 
 def index_of(config: NodeConfig) -> Path:
@@ -58,7 +58,7 @@ def _configure(orders: Orders) -> None:
     config, text, faults, generation = None, "", tuple[Fault, ...](), 0
     try:
         text = load.text_of(orders.path)
-        config = configure.parse(text, orders.path)
+        config = configure.check(text, orders.path)
         if orders.config:
             faults = tuple(_needs_restart(orders.config, config))
     except ConfigurationError as error:
@@ -71,10 +71,8 @@ def _configure(orders: Orders) -> None:
 
 
 def _needs_restart(old: NodeConfig, new: NodeConfig) -> list[Fault]:
-    changed = {
-        "node.bind": (old.node.bind_host, old.node.bind_port) != (new.node.bind_host, new.node.bind_port),
-        "node.data": old.node.data != new.node.data,
-    }
+    binds = [(key, old.node.binds.get(key) != new.node.binds.get(key)) for key in old.node.binds | new.node.binds]
+    changed = {**dict(binds), "node.data": old.node.data != new.node.data}
     text = "is changed, which needs a restart: stop the node and `dicomnode serve` it again"
     return [Fault(path, 0, text) for path, differs in changed.items() if differs]
 
@@ -104,26 +102,36 @@ def _answer(orders: Orders, answer: Answer) -> None:
 
 
 class Stop:
-    """SIGTERM. It is blocked, and waited for by the main thread: with a handler, any other thread might swallow it.
+    """SIGTERM, as a descriptor that can be read when it has come.
 
-    (A thread that is just being made can take a process's signal from the main one, and Python's handlers run in the
-    main thread alone, which would sleep on in its lock.)
+    Any thread may be the one that the kernel gives the signal to; Python's handlers run in the main thread alone, which
+    may sleep in a lock. The interpreter's wake-up descriptor is written by whichever thread it was.
     """
 
     def __init__(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # threads that are made from here on inherit it
+        self.signal, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Whether it has come; waits for ever, or so long."""
-        if seconds is None:
-            return signal.sigwait({signal.SIGTERM}) == signal.SIGTERM
-        return signal.sigtimedwait({signal.SIGTERM}, seconds) is not None
+    @property
+    def has_come(self) -> bool:
+        """Whether the worker is to end."""
+        return bool(select.select([self.signal], [], [], 0)[0])
+
+    def wait(self) -> None:
+        """Sleep until the worker is to end."""
+        select.select([self.signal], [], [])
 
 
 def _acceptor(orders: Orders, node: Node, stop: Stop) -> None:
     from dicomnode.net.acceptor import Acceptor  # only the workers that talk load the network's libraries
+    from dicomnode.net.tls import server_context
 
-    acceptor = Acceptor(socket.socket(fileno=orders.listener), node)
+    tls = node.config.node.tls
+    contexts = (None, server_context(tls)) if tls else (None,)
+    sockets = [socket.socket(fileno=listener) for listener in orders.listeners]
+    slots = Row(Scoreboard(orders.scoreboard), orders.row, node.config.node.limits)
+    acceptor = Acceptor(list(zip(sockets, contexts, strict=True)), node, slots)
     acceptor.start()
     _ready(orders)
     stop.wait()
@@ -136,29 +144,26 @@ def _forwarder(orders: Orders, node: Node, stop: Stop) -> None:
     from dicomnode.net.requestor import Requestor
     from dicomnode.run.lanes import Lanes
 
-    lanes = Lanes(node, Requestor(node.config))
+    requestor = Requestor(node.config, linger=node.config.node.limits.linger)
+    lanes = Lanes(node, requestor)
     lanes.start()
     _ready(orders)
     stop.wait()
     lanes.drain(node.config.node.limits.drain)
+    requestor.close()
 
 
 def _housekeeper(orders: Orders, node: Node, stop: Stop) -> None:
-    housekeep.strand(node)
+    rounds = Rounds(node)
     _ready(orders)
-    rounds = 0
-    while not stop.wait(_ROUND):
-        rounds += 1
-        try:
-            housekeep.tidy(node)
-            large = node.database.version()[1] > _WAL_LARGE
-            if rounds % (_OFTEN if large else _CHECKPOINT) == 0:
-                node.database.checkpoint()
-        except OutOfResources as error:
-            log.error("housekeeping waits: %s", error)
+    while not stop.has_come:
+        rounds.go(stop.signal)
 
 
 def _ready(orders: Orders) -> None:
+    """Say so. What there is by now lives as long as the process does: whoever collects garbage need not look at it."""
+    gc.collect()
+    gc.freeze()
     os.write(orders.answer, b"\1")
     os.close(orders.answer)
 
@@ -200,7 +205,7 @@ def _serve(role: str, orders: Orders, stop: Stop) -> None:
 
 
 def _lifeline() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(sys.stdin.fileno(), 1):  # unbuffered: an interpreter that ends waits for nobody's buffer
         pass
     os._exit(69)
 

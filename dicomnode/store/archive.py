@@ -22,13 +22,15 @@ from pathlib import Path
 from dicomnode.dicom import part10
 from dicomnode.errors import InstanceError, OutOfResources, Unreadable
 
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_HOUR = 3_600_000_000
 
 
 def ulid() -> str:
     """A new name: 48 bits of milliseconds and 80 of chance, 26 characters that sort by time."""
     number = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +49,31 @@ class Part:
     raised by `finish()`, where somebody can answer it.
     """
 
-    def __init__(self, path: Path, header: bytes, cap: int) -> None:
-        self.path = path
+    def __init__(self, folder: str, name: str, header: bytes, cap: int) -> None:
+        self.name = name
         self.size = 0
-        self._header = len(header)
+        self._path = f"{folder}/{name}.part"
         self._cap = cap
         self._digest = hashlib.sha256()
         self._error: Exception | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = -1
         try:
-            self._file = os.open(path, flags, 0o640)
+            self._file = os.open(self._path, flags, 0o640)
             self._put(header)
         except OSError as error:
             self._error = error
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._path)
+
+    def __fspath__(self) -> str:
+        return self._path
+
     def __repr__(self) -> str:
-        return f"Part({self.path.name}, {self.size} bytes{', failed' if self._error else ''})"
+        return f"Part({self.name}, {self.size} bytes{', failed' if self._error else ''})"
 
     def write(self, fragment: bytes | memoryview) -> None:
         """Add a fragment of the dataset; after the first error it is counted and dropped."""
@@ -91,19 +101,20 @@ class Part:
         return self._digest.hexdigest()
 
     def finish(self) -> None:
-        """Make the bytes durable and close the file. Raises what went wrong on the way; then nothing is kept."""
-        try:
-            if self._error:
-                raise self._error
-            os.fsync(self._file)
-            file, self._file = self._file, -1
-            os.close(file)
-        except OSError as error:
+        """No more is coming. Raises what went wrong on the way; then nothing is kept."""
+        if self._error:
             self.discard()
-            raise OutOfResources(f"cannot write to the archive: {error.strerror}") from error
-        except Unreadable:
-            self.discard()
-            raise
+        if isinstance(self._error, OSError):
+            raise OutOfResources(f"cannot write to the archive: {self._error.strerror}") from self._error
+        if self._error:
+            raise self._error
+
+    def move(self, name: str, folder: int) -> None:
+        """Make the bytes durable, and then give the file its name in the folder that is open as `folder`."""
+        os.fdatasync(self._file)  # the bytes and the length: the file's time stamps tell nobody anything
+        file, self._file = self._file, -1
+        os.close(file)
+        os.rename(self._path, name, dst_dir_fd=folder)
 
     def discard(self) -> None:
         """Remove the file, whatever state it is in; safe to call twice."""
@@ -112,7 +123,25 @@ class Part:
             with suppress(OSError):
                 os.close(file)
         with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+            os.unlink(self._path)
+
+
+class _Hour:
+    """The folder of one hour, open for its syncs; it is closed when the last who keeps a file in it has done so."""
+
+    def __init__(self, root: Path, hour: int) -> None:
+        moment = datetime.fromtimestamp(hour * _HOUR / 1e6, UTC)
+        self.hour = hour
+        self.folder = f"instances/{moment:%Y%m%d/%H}"
+        path = root / self.folder
+        path.mkdir(parents=True, exist_ok=True)
+        for above in (path.parent, path.parent.parent, root):  # each process does it: another may have made it just now
+            _sync(above)
+        self.handle = _open(path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "handle"):
+            os.close(self.handle)
 
 
 class Archive:
@@ -121,7 +150,8 @@ class Archive:
     def __init__(self, root: Path, worker: str) -> None:
         self.root = root
         self.worker = worker
-        self._hour = Path()
+        self._incoming = str(root / "incoming" / worker)
+        self._hour: _Hour | None = None
 
     def __repr__(self) -> str:
         return f"Archive({self.root}, worker {self.worker})"
@@ -133,32 +163,30 @@ class Archive:
 
     def part(self, header: bytes, cap: int) -> Part:
         """A new part file that begins with `header` (preamble and file meta) and takes at most `cap` bytes more."""
-        return Part(self.root / "incoming" / self.worker / f"{ulid()}.part", header, cap)
+        return Part(self._incoming, ulid(), header, cap)
 
     def keep(self, part: Part, received_at: int) -> Stored:
-        """Give a finished part its place for ever; returns when file, name and folder are on disk."""
-        moment = datetime.fromtimestamp(received_at / 1e6, UTC)
-        folder = self.root / "instances" / f"{moment:%Y%m%d}" / f"{moment:%H}"
-        kept = folder / f"{part.path.stem}.dcm"
+        """Give a finished part its place for ever; returns when bytes, name and folder are on disk."""
+        name, hour = f"{part.name}.dcm", None
         try:
-            self._make(folder)
-            os.rename(part.path, kept)
-            _sync(folder)
+            hour = self._folder(received_at // _HOUR)
+            part.move(name, hour.handle)
+            os.fsync(hour.handle)
         except OSError as error:
             part.discard()
-            with suppress(OSError):
-                kept.unlink(missing_ok=True)
+            if hour:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=hour.handle)
+            self._hour = None  # nothing is known of it any more
             raise OutOfResources(f"cannot write to the archive: {error.strerror}") from error
-        return Stored(str(kept.relative_to(self.root)), part.sha256, part.size)
+        return Stored(f"{hour.folder}/{name}", part.sha256, part.size)
 
-    def _make(self, folder: Path) -> None:
-        """Make the folder of an hour. Each process syncs the way to it once: another may have made it just now."""
-        if folder == self._hour:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        for above in (folder.parent, folder.parent.parent, self.root):
-            _sync(above)
-        self._hour = folder
+    def _folder(self, hour: int) -> _Hour:
+        """The folder of an hour (since the epoch). At its turn two threads may open it twice, which does no harm."""
+        open_ = self._hour
+        if open_ is None or open_.hour != hour:
+            self._hour = open_ = _Hour(self.root, hour)
+        return open_
 
     def path(self, file: str) -> Path:
         """Where a kept file is."""
@@ -210,8 +238,12 @@ def digest(path: Path, offset: int) -> tuple[str, int]:
     return running.hexdigest(), size
 
 
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    handle = _open(folder)
     try:
         os.fsync(handle)
     finally:

@@ -1,22 +1,25 @@
 """The SQLite index: open it, read from it, and write to it so that a power cut cannot take it back.
 
 `write(fn)` returns when what `fn` did is durable (WAL, synchronous FULL), or raises and nothing of it was done. One
-writer thread a process groups the functions that wait into one commit, each in a savepoint of its own; processes take
-turns under a file lock, so that SQLite's own busy waiting is never met. `fn` touches the database and nothing else.
+commit is for all functions of a process that wait for it, each in a savepoint of its own, and is made by a thread that
+waits; processes take turns under a file lock, so that SQLite's own busy waiting is never met. `fn` touches the database
+and nothing else. After a commit that changed anything the node's bell is rung: whoever sleeps until there is something
+to do looks again.
+
 `read()` gives a block its own short-lived connection. Only the housekeeper calls `checkpoint()`.
 
-What may fail: OutOfResources where the disk is full, the index is locked by a stranger, or the file is damaged.
+What may fail: OutOfResources where the disk is full, the index is locked by a stranger, or the file is damaged. What
+SQLite raises leaves `read` and `write` as nothing else.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +28,9 @@ import peewee
 
 from dicomnode.dicom import names
 from dicomnode.errors import OutOfResources
+from dicomnode.store.bell import Bell
 from dicomnode.store.migrations import steps
+from dicomnode.store.together import Together
 
 proxy = peewee.DatabaseProxy()
 
@@ -40,27 +45,34 @@ _PRAGMAS = {
     "foreign_keys": 1,
     "wal_autocheckpoint": 0,
     "cache_size": -16000,
+    "journal_size_limit": 32 << 20,  # as much of the log's disk is kept: to write over it costs half of making it grow
 }
+_ERRORS = (sqlite3.Error, peewee.PeeweeException)
+
+
+def _run(sql: str, values: tuple[object, ...]) -> sqlite3.Cursor:
+    """Run one constant statement on the connection that this thread has, inside `read` or `write`."""
+    return proxy.obj._state.conn.execute(sql, values)  # type: ignore[no-any-return]
 
 
 def rows(sql: str, *values: object) -> list[Any]:
-    """Run one constant statement on this thread's connection, and fetch all its rows as tuples."""
-    return proxy.execute_sql(sql, values).fetchall()  # type: ignore[no-any-return]
+    """Run one constant statement, and fetch all its rows as tuples."""
+    return _run(sql, values).fetchall()
 
 
 def one(sql: str, *values: object) -> Any:
     """The first row of a statement as a tuple, or None."""
-    return proxy.execute_sql(sql, values).fetchone()
+    return _run(sql, values).fetchone()
 
 
 def execute(sql: str, *values: object) -> int:
     """Run one constant statement; the number of rows it changed."""
-    return int(proxy.execute_sql(sql, values).rowcount)
+    return _run(sql, values).rowcount
 
 
 def insert(sql: str, *values: object) -> int:
     """Run one INSERT; the id of the new row."""
-    return int(proxy.execute_sql(sql, values).lastrowid)
+    return int(_run(sql, values).lastrowid or 0)
 
 
 def _first(error: BaseException) -> BaseException:
@@ -70,12 +82,24 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+class _Call:
+    """A function that waits for a commit, and what came of it."""
+
+    __slots__ = ("error", "fn", "result")
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.fn = fn
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
 class Database:
     """One SQLite file, opened by one process. Threads may share it; a fork may not."""
 
     def __init__(self, path: Path, *, patience: float = _PATIENCE) -> None:
         self.path = path
         self.patience = patience
+        self._bell = Bell(path.parent / "run")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._sqlite = peewee.SqliteDatabase(
             str(path), pragmas=_PRAGMAS, timeout=patience / 2, autoconnect=False, check_same_thread=False
@@ -83,12 +107,12 @@ class Database:
         self._sqlite.register_function(names.fold, "fold", 1, deterministic=True)
         proxy.initialize(self._sqlite)
         self._lock = os.open(path.parent / "write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._waiting: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._run, name="database-writer", daemon=True)
-        self._writer.start()
+        self._turns = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._commits = Together(self._commit, _GROUP, patience)
 
     def __repr__(self) -> str:
-        return f"Database({self.path}, {self._waiting.qsize()} waiting)"
+        return f"Database({self.path}, {len(self._commits)} waiting)"
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date; the names of the steps applied. Each is one transaction: a kill is harmless."""
@@ -119,107 +143,126 @@ class Database:
         try:
             with self._sqlite.connection_context():
                 yield
-        except peewee.DatabaseError as error:
+        except _ERRORS as error:
             raise OutOfResources(f"the index cannot be read: {error}") from error
 
     def write(self, fn: Callable[[], T]) -> T:
-        """Run `fn` on the writer thread; its result once that is durable. Errors of `fn` undo `fn` alone."""
-        future: Future[T] = Future()
-        self._waiting.put((fn, future))
+        """Run `fn` in a commit; its result once that is durable. Errors of `fn` undo `fn` alone."""
+        call = _Call(fn)
         try:
-            return self._outcome(future)
-        except peewee.DatabaseError as error:
+            self._commits.do(call)
+            if call.error:
+                raise call.error
+        except _ERRORS as error:
             raise OutOfResources(f"the index cannot be written: {_first(error)}") from error
+        return call.result  # type: ignore[no-any-return]
 
-    def _outcome(self, future: Future[T]) -> T:
-        with suppress(TimeoutError):
-            return future.result(self.patience)
-        if future.cancel():
-            raise OutOfResources("the index is busy")
-        return future.result()  # it is being committed now: only its outcome is the truth
+    def log(self) -> tuple[int, int]:
+        """When the log was last written to (ns), and its bytes on disk: what changes with every commit of anybody.
 
-    def version(self) -> tuple[int, int]:
-        """A value that changes when any process has committed; costs one stat. A look now and then must back it up."""
+        By its name alone. To open one of SQLite's files and close it again would take away the locks that this process
+        holds on it, and another would then cut short what we have mapped (https://www.sqlite.org/howtocorrupt.html).
+        """
         try:
             log = os.stat(f"{self.path}-wal")
         except FileNotFoundError:
             return 0, 0
         return log.st_mtime_ns, log.st_size
 
-    def checkpoint(self) -> None:
-        """Move the log into the database file, and give the log's disk back where nobody reads from it.
+    def checkpoint(self) -> bool:
+        """Move the log into the database file. What is written from then on is written over it, where nobody reads.
 
-        In its turn, and waiting for no reader: what a long query keeps from moving, the next round moves.
+        In its turn, and waiting for no reader: False where one keeps some of it from being moved, until the next round.
         """
         with self.read(), self._turn():
             execute("PRAGMA busy_timeout = 0")
-            rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            ((busy, frames, moved),) = rows("PRAGMA wal_checkpoint(RESTART)")
+            return not busy and frames == moved
 
     def close(self) -> None:
-        """Finish what waits, and end the writer."""
-        self._waiting.put(None)
-        self._writer.join()
+        """Finish what waits, and take no more."""
+        self._commits.close()
+        self._disconnect()
         os.close(self._lock)
 
-    # -- the writer thread -------------------------------------------------------------------------------------
+    # -- the commit --------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while group := self._next_group():
-            try:
-                self._sqlite.connect(reuse_if_open=True)
-                self._commit(group)
-            except BaseException as error:
-                self._sqlite.close()  # a connection that met an error is not trusted with the next group
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(error)
-        self._sqlite.close()
+    def _commit(self, group: list[_Call]) -> None:
+        """Make the one commit of a group. What it raises is true of them all: nothing was done."""
+        try:
+            with self._turn(), self._writing() as connection:
+                before = connection.total_changes
+                if len(group) == 1:
+                    _attempt(group[0], connection, "BEGIN IMMEDIATE", "ROLLBACK", "COMMIT")
+                else:
+                    connection.execute("BEGIN IMMEDIATE")
+                    for call in group:
+                        _attempt(call, connection, "SAVEPOINT one", "ROLLBACK TO one", "RELEASE one")
+                    connection.execute("COMMIT")
+                changed = connection.total_changes != before
+        except BaseException:
+            self._disconnect()  # a connection that met an error is not trusted with the next group
+            raise
+        if changed:
+            self._bell.ring()
 
-    def _next_group(self) -> list[tuple[Callable[[], Any], Future[Any]]]:
-        """What waits, up to _GROUP functions; blocks for the first; empty when the database closes."""
-        group: list[tuple[Callable[[], Any], Future[Any]]] = []
-        while len(group) < _GROUP:
-            try:
-                waiting = self._waiting.get(block=not group)
-            except queue.Empty:
-                break
-            if waiting is None:
-                if group:
-                    self._waiting.put(None)
-                break
-            if waiting[1].set_running_or_notify_cancel():
-                group.append(waiting)
-        return group
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The one connection that is written through, as that of this thread, whichever it is."""
+        if self._writer is None:
+            self._writer = self._sqlite._connect()  # type: ignore[attr-defined]
+        state = self._sqlite._state  # type: ignore[attr-defined]
+        own = state.conn, state.closed
+        state.conn, state.closed = self._writer, False
+        try:
+            yield self._writer
+        finally:
+            state.conn, state.closed = own
 
-    def _commit(self, group: list[tuple[Callable[[], Any], Future[Any]]]) -> None:
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
-        with self._turn(), self._sqlite.atomic("IMMEDIATE"):
-            for fn, future in group:
-                try:
-                    with self._sqlite.savepoint():
-                        outcomes.append((future, fn(), None))
-                except Exception as failure:
-                    if not self._sqlite.connection().in_transaction:  # type: ignore[no-untyped-call]
-                        raise  # SQLite has undone the whole commit (disk full, I/O error), so nobody's is done
-                    outcomes.append((future, None, failure))
-        for future, result, error in outcomes:  # durable: now they may know
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+    def _disconnect(self) -> None:
+        connection, self._writer = self._writer, None
+        if connection:
+            with suppress(sqlite3.Error):
+                connection.close()  # which undoes what was not committed
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
+        """Nobody else of this node writes meanwhile, in this process or in another."""
         deadline = time.monotonic() + self.patience
+        if not self._turns.acquire(timeout=self.patience):
+            raise OutOfResources("the index is busy")
+        try:
+            self._lock_until(deadline)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        finally:
+            self._turns.release()
+
+    def _lock_until(self, deadline: float) -> None:
+        """Take the lock that processes share. There is no waiting for it with a deadline but to ask again."""
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise OutOfResources("another process has been writing to the index for too long") from None
                 time.sleep(0.0005)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            except OSError as error:
+                raise OutOfResources(f"the index cannot be locked: {error.strerror}") from error
+
+
+def _attempt(call: _Call, connection: sqlite3.Connection, begin: str, undo: str, keep: str) -> None:
+    """Run one function of a commit between two statements. An error of its own undoes it alone."""
+    connection.execute(begin)
+    try:
+        call.result = call.fn()
+    except Exception as error:
+        if not connection.in_transaction:
+            raise  # SQLite has undone the whole commit (disk full, I/O error), so nobody's is done
+        call.error = error
+        connection.execute(undo)
+    else:
+        connection.execute(keep)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from dicomnode.dicom import names
@@ -53,6 +54,7 @@ class AnotherVersion(DicomnodeError):
 _STUDY = tuple(a.column for a in ATTRIBUTES if a.level in (Level.PATIENT, Level.STUDY))
 _SERIES = tuple(a.column for a in ATTRIBUTES if a.level is Level.SERIES)
 _IMAGE = tuple(a.column for a in ATTRIBUTES if a.level is Level.IMAGE)
+_of_series, _of_image = attrgetter(*_SERIES), attrgetter(*_IMAGE)
 _GROUPS = ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic")
 
 
@@ -60,11 +62,11 @@ def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-_INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, "site", "received_at", "updated_at"))
+_INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, "site", "received_at"))
 _INSERT_SERIES = _insert_sql("series", (*_SERIES, "study"))
 _UPDATE_SERIES = f"UPDATE series SET {', '.join(f'{column} = ?' for column in _SERIES)} WHERE id = ?"
-_FIND_SERIES = """SELECT id, EXISTS (SELECT 1 FROM instances i WHERE i.series = series.id AND i.current)
-    FROM series WHERE study = ? AND series_instance_uid = ?"""
+_FIND = """SELECT t.id, t.site, s.id, EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current)
+    FROM studies t LEFT JOIN series s ON s.study = t.id AND s.series_instance_uid = ? WHERE t.study_instance_uid = ?"""
 _INSERT_INSTANCE = _insert_sql(
     "instances",
     (
@@ -105,17 +107,21 @@ def _add(
 ) -> Recorded:
     series = study = None
     if instance.study_instance_uid:
-        study, owner = _study(instance, origin, issuer)
+        found = one(_FIND, instance.series_instance_uid, instance.study_instance_uid)
+        study, owner, series, told = found or (_new_study(instance, origin, issuer), origin.site, None, False)
         if owner != origin.site:
             kind = Kind.FOREIGN
-        series = _series(study, instance, current=kind is Kind.NEW)
+        if series is None:
+            series = insert(_INSERT_SERIES, *_of_series(instance), study)
+        elif kind is Kind.NEW and not told:  # what is said of it is what its first current instance said
+            execute(_UPDATE_SERIES, *_of_series(instance), series)
     row = insert(
         _INSERT_INSTANCE,
-        *(getattr(instance, column) for column in _IMAGE),
+        *_of_image(instance),
         *(series, version, kind, kind is Kind.NEW),
         *(instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
         *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
-        json.dumps(instance.notes),
+        json.dumps(instance.notes) if instance.notes else "[]",
     )
     return Recorded(row, study, kind, stored.file, kind is Kind.NEW)
 
@@ -125,31 +131,11 @@ def replace_file(instance: int, file: str) -> None:
     execute("UPDATE instances SET file = ? WHERE id = ?", file, instance)
 
 
-def _study(instance: SopInstance, origin: Origin, issuer: str) -> tuple[int, str]:
-    found = one("SELECT id, site FROM studies WHERE study_instance_uid = ?", instance.study_instance_uid)
-    if found:
-        execute("UPDATE studies SET updated_at = ? WHERE id = ?", origin.received_at, found[0])
-        return int(found[0]), str(found[1])
+def _new_study(instance: SopInstance, origin: Origin, issuer: str) -> int:
     values = {column: getattr(instance, column) for column in _STUDY}
     values["issuer_of_patient_id"] = instance.issuer_of_patient_id or issuer
-    row = insert(
-        _INSERT_STUDY,
-        *values.values(),
-        *names.groups(instance.patient_name),
-        *(origin.site, origin.received_at, origin.received_at),
-    )
-    return row, origin.site
-
-
-def _series(study: int, instance: SopInstance, *, current: bool) -> int:
-    """The series of an instance. What is said of it is what its first current instance said, not another site's."""
-    found = one(_FIND_SERIES, study, instance.series_instance_uid)
-    values = (getattr(instance, column) for column in _SERIES)
-    if not found:
-        return insert(_INSERT_SERIES, *values, study)
-    if current and not found[1]:
-        execute(_UPDATE_SERIES, *values, found[0])
-    return int(found[0])
+    groups = names.groups(instance.patient_name)
+    return insert(_INSERT_STUDY, *values.values(), *groups, origin.site, origin.received_at)
 
 
 def studies_of(sop_instance_uid: str, study: int | None) -> dict[int, str]:

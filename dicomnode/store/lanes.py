@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dicomnode.store import queue
 from dicomnode.store.database import execute, one
 
 
@@ -53,6 +54,17 @@ def short(partner: str, study: int) -> int:
         *(partner, study),
     )
     return int(one("SELECT short_studies FROM partners WHERE name = ?", partner)[0])
+
+
+def due(partner: str, now: int) -> int | None:
+    """When a partner's lane may have something to send (µs; not after `now`: it has), as far as is known now."""
+    waits = paused(partner)
+    if waits.until > now:
+        return waits.until
+    if queue.is_ready(partner, now):
+        return now
+    sql = "SELECT min(due_at) FROM transfers WHERE partner = ? AND state = 'queued' AND due_at > ?"
+    return one(sql, partner, now)[0]  # type: ignore[no-any-return]
 
 
 def unpause(partner: str) -> bool:

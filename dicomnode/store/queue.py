@@ -89,19 +89,26 @@ _CLAIM = """UPDATE transfers SET state = 'active', claimed_by = ?, claimed_at = 
     SELECT id FROM transfers WHERE referral = ? AND state = 'queued' AND due_at <= ? ORDER BY id LIMIT ?)
     RETURNING id, instance, attempts, queued_at"""
 
+_DUE = """SELECT count(*) FROM (
+    SELECT 1 FROM transfers WHERE referral = ? AND state = 'queued' AND due_at <= ? LIMIT ?)"""
+
 
 def is_ready(partner: str, now: int) -> bool:
     """Whether there is anything to claim: a look that takes no lock."""
     return one(_READY, partner, now) is not None
 
 
-def claim(partner: str, most: int, worker: str, now: int) -> Batch | None:
-    """Up to `most` due transfers of one referral of `partner` whose gate is open and which is complete."""
+def claim(partner: str, most: int, worker: str, now: int, slots: int = 1) -> Batch | None:
+    """Up to `most` due transfers of one referral of `partner` whose gate is open and which is complete.
+
+    With several `slots` they share a referral: each takes half of an even share of what is left, so that all of them
+    are at work until its end.
+    """
     ready = one(_READY, partner, now)
     if not ready:
         return None
     referral, study = ready
-    taken = sorted(rows(_CLAIM, worker, now, referral, now, most))
+    taken = sorted(rows(_CLAIM, worker, now, referral, now, _share(referral, most, now, slots)))
     execute("UPDATE referrals SET progress = 'sending' WHERE id = ? AND progress = 'complete'", referral)
     found: dict[int, tuple[str, str, str, str, int, str]] = {
         row[0]: row[1:]
@@ -113,6 +120,13 @@ def claim(partner: str, most: int, worker: str, now: int) -> Batch | None:
     }
     transfers = tuple(Claimed(row[0], row[1], *found[row[1]], row[2], row[3], now) for row in taken)
     return Batch(referral, study, partner, transfers)
+
+
+def _share(referral: int, most: int, now: int, slots: int) -> int:
+    if slots == 1:
+        return most
+    due = int(one(_DUE, referral, now, 2 * slots * most)[0])
+    return -(-due // (2 * slots))
 
 
 def finish(results: Sequence[Result]) -> None:

@@ -95,6 +95,11 @@ def grew(referral: int, now: int) -> None:
 
     What was sent before its study came into quarantine kept its gate open until now; nothing more of it may go.
     """
+    if execute(
+        "UPDATE referrals SET last_instance_at = max(last_instance_at, ?) WHERE id = ? AND progress = 'receiving'",
+        *(now, referral),
+    ):
+        return
     execute(
         f"UPDATE referrals SET gate = 'quarantined', reason = {_DOUBT} WHERE id = ? AND progress = 'sent'"
         f" AND gate = 'open' AND {_DOUBT} != ''",
@@ -106,9 +111,10 @@ def grew(referral: int, now: int) -> None:
     )
 
 
-def any_quiet(now: int) -> bool:
-    """Whether the quiet time of any referral has passed."""
-    return one("SELECT 1 FROM referrals WHERE progress='receiving' AND last_instance_at + wait <= ?", now) is not None
+def next_quiet() -> int | None:
+    """When the next quiet time ends (µs), if nothing more comes; None where nothing is being received."""
+    (at,) = one("SELECT min(last_instance_at + wait) FROM referrals WHERE progress = 'receiving'")
+    return at  # type: ignore[no-any-return]
 
 
 def complete_quiet(now: int) -> list[int]:

@@ -23,7 +23,9 @@ class Spread:
         return {"median": round(self.median, 4), "min": min(runs), "max": max(runs), "runs": runs}
 
     def text(self, digits: int = 0) -> str:
-        """`102 (98–110)`: the median, and the extremes."""
+        """`102 (98–110)`: the median, and the extremes; a single run as it is."""
+        if len(self.values) == 1:
+            return f"{self.median:.{digits}f}"
         low, high = min(self.values), max(self.values)
         return f"{self.median:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 
@@ -43,13 +45,14 @@ def times(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}×"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain text under a header: the first column to the left, all others, which are figures, to the right."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """Plain text under a header: so many columns of words to the left, all others, which are figures, to the right."""
     widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
     lines = [columns, ["─" * width for width in widths], *rows]
-    return "\n".join(_line(line, widths) for line in lines)
+    return "\n".join(_line(line, widths, words) for line in lines)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = zip(cells, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip()
+def _line(cells: Sequence[str], widths: Sequence[int], words: int) -> str:
+    padded = list(zip(cells, widths, strict=True))
+    left, right = padded[:words], padded[words:]
+    return "  ".join([*(c.ljust(width) for c, width in left), *(c.rjust(width) for c, width in right)]).rstrip()

@@ -39,9 +39,10 @@ def kept(node: Node) -> dict[str, int]:
 
 
 def tree(folder: Path) -> set[str]:
-    """Every file below a folder but those that a running node has for itself: its index, its locks, its log."""
+    """Every file below a folder but those that a running node has for itself: index, locks, bells, log."""
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
-    return {path for path in found if not path.endswith((".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".log"))}
+    own = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".bell", ".log")
+    return {path for path in found if not path.endswith(own)}
 
 
 def state(node: Node) -> tuple[dict[str, int], set[str]]:

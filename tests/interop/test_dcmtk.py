@@ -10,7 +10,8 @@ import pydicom
 import pytest
 
 from tests import dcmtk
-from tests.node import LOCAL, Node, changed, default_config
+from tests.interop.transport import Tools, Transport
+from tests.node import Node, default_config
 from tests.samples import apart, charset_files, dataset_of, make_study, read_sample, real_files
 from tests.wire import contexts_for
 
@@ -18,20 +19,28 @@ _COUNTS = ("Completed", "Failed", "Warning")
 
 
 @pytest.fixture(scope="module")
-def workstation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dcmtk.StoreSCP]:
-    with dcmtk.storescp(tmp_path_factory.mktemp("workstation"), "RAD_WS") as it:
+def workstation(tmp_path_factory: pytest.TempPathFactory, transport: Transport) -> Iterator[dcmtk.StoreSCP]:
+    with dcmtk.storescp(tmp_path_factory.mktemp("workstation"), "RAD_WS", papers=transport.peer) as it:
         yield it
 
 
 @pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dcmtk.StoreSCP]:
-    with dcmtk.storescp(tmp_path_factory.mktemp("hospital"), "PUBPACS") as it:
+def hospital(tmp_path_factory: pytest.TempPathFactory, transport: Transport) -> Iterator[dcmtk.StoreSCP]:
+    with dcmtk.storescp(tmp_path_factory.mktemp("hospital"), "PUBPACS", papers=transport.peer) as it:
         yield it
 
 
 @pytest.fixture(scope="module")
-def node(start_node: Callable[..., Node], workstation: dcmtk.StoreSCP, hospital: dcmtk.StoreSCP) -> Node:
-    return start_node(default_config(rad_ws=workstation.port, pubpacs=hospital.port))
+def node(
+    start_node: Callable[..., Node], workstation: dcmtk.StoreSCP, hospital: dcmtk.StoreSCP, transport: Transport
+) -> Node:
+    return start_node(transport.configured(default_config(rad_ws=workstation.port, pubpacs=hospital.port)))
+
+
+@pytest.fixture(scope="module")
+def tools(node: Node, transport: Transport) -> Iterator[Tools]:
+    with transport.tools(node) as it:
+        yield it
 
 
 def _sent(paths: list[Path]) -> dict[str, bytes]:
@@ -50,38 +59,38 @@ def _arrived(scp: dcmtk.StoreSCP, wanted: set[str]) -> dict[str, bytes]:
 # -- verification and storage ----------------------------------------------------------------------------------
 
 
-def test_echoscu(node: Node) -> None:
-    assert dcmtk.echoscu(node.port, calling="CT1", called="REFERNODE").code == 0
-    assert dcmtk.echoscu(node.port, calling="RAD_WS", called="TO_GENERAL").code == 0
+def test_echoscu(tools: Tools) -> None:
+    assert tools.echoscu(calling="CT1", called="REFERNODE").code == 0
+    assert tools.echoscu(calling="RAD_WS", called="TO_GENERAL").code == 0
 
 
-def test_echoscu_of_a_stranger_is_rejected(node: Node) -> None:
-    done = dcmtk.echoscu(node.port, calling="STRANGER", called="REFERNODE")
+def test_echoscu_of_a_stranger_is_rejected(tools: Tools) -> None:
+    done = tools.echoscu(calling="STRANGER", called="REFERNODE")
     assert done.code != 0
     assert "Calling AE Title Not Recognized" in done.text
-    done = dcmtk.echoscu(node.port, calling="CT1", called="ANY-SCP")
+    done = tools.echoscu(calling="CT1", called="ANY-SCP")
     assert "Called AE Title Not Recognized" in done.text
 
 
-def test_storescu(node: Node, tmp_path: Path) -> None:
+def test_storescu(tools: Tools, node: Node, tmp_path: Path) -> None:
     paths = make_study(tmp_path, slices=5, patient_id="STORESCU")
-    done = dcmtk.storescu(node.port, paths, calling="CT1", called="REFERNODE")
+    done = tools.storescu(paths, calling="CT1", called="REFERNODE")
     assert done.code == 0, done.text
     (study,) = node.cli("studies", "show", read_sample(paths[0]).study, "--phi", json=True)
     assert (study["patient_id"], study["instances"]) == ("STORESCU", 5)
 
 
-def test_storescu_of_a_workstation_gets_no_context(node: Node, tmp_path: Path) -> None:
-    done = dcmtk.storescu(node.port, make_study(tmp_path, slices=1), calling="RAD_WS", called="REFERNODE")
+def test_storescu_of_a_workstation_gets_no_context(tools: Tools, tmp_path: Path) -> None:
+    done = tools.storescu(make_study(tmp_path, slices=1), calling="RAD_WS", called="REFERNODE")
     assert done.code != 0
     assert "No Acceptable Presentation Contexts" in done.text
 
 
-def test_dcmsend_of_real_objects_in_many_syntaxes(node: Node) -> None:
+def test_dcmsend_of_real_objects_in_many_syntaxes(tools: Tools) -> None:
     paths = [
         path for path in real_files(distinct=True) if read_sample(path).transfer_syntax != "1.2.840.10008.1.2.1.99"
     ]
-    done, report = dcmtk.dcmsend(node.port, paths, calling="CT1", called="REFERNODE")
+    done, report = tools.dcmsend(paths, calling="CT1", called="REFERNODE")
     assert done.code == 0, done.text[-2000:]
     assert f"with status SUCCESS  : {len(paths)}" in report, report
 
@@ -89,7 +98,7 @@ def test_dcmsend_of_real_objects_in_many_syntaxes(node: Node) -> None:
 # -- query and retrieve ----------------------------------------------------------------------------------------
 
 
-def test_findscu(node: Node, tmp_path: Path) -> None:
+def test_findscu(tools: Tools, node: Node, tmp_path: Path) -> None:
     paths = make_study(tmp_path, slices=3, patient_id="FINDSCU", patient_name="FIND^SCU")
     node.send(paths)
     keys = {
@@ -98,25 +107,25 @@ def test_findscu(node: Node, tmp_path: Path) -> None:
         "NumberOfStudyRelatedInstances": "",
         "ModalitiesInStudy": "",
     }
-    found = dcmtk.find(node.port, "STUDY", keys, calling="RAD_WS", called="REFERNODE")
+    found = tools.find("STUDY", keys, calling="RAD_WS", called="REFERNODE")
     assert found.status == 0, found.done.text
     (match,) = found.matches
     assert match.StudyInstanceUID == read_sample(paths[0]).study
     assert (match.NumberOfStudyRelatedInstances, match.ModalitiesInStudy) == (3, "CT")
     below = {"StudyInstanceUID": match.StudyInstanceUID, "SeriesInstanceUID": read_sample(paths[0]).series}
-    images = dcmtk.find(node.port, "IMAGE", below | {"SOPInstanceUID": ""}, calling="RAD_WS", called="REFERNODE")
+    images = tools.find("IMAGE", below | {"SOPInstanceUID": ""}, calling="RAD_WS", called="REFERNODE")
     assert {image.SOPInstanceUID for image in images.matches} == set(_sent(paths))
-    patient = dcmtk.find(
-        node.port, "PATIENT", {"PatientID": "FINDSCU"}, calling="RAD_WS", called="REFERNODE", model="-P"
-    )
+    patient = tools.find("PATIENT", {"PatientID": "FINDSCU"}, calling="RAD_WS", called="REFERNODE", model="-P")
     assert [match.PatientID for match in patient.matches] == ["FINDSCU"]
 
 
-def test_movescu_delivers_to_a_storescp_bit_by_bit(node: Node, workstation: dcmtk.StoreSCP, tmp_path: Path) -> None:
+def test_movescu_delivers_to_a_storescp_bit_by_bit(
+    tools: Tools, node: Node, workstation: dcmtk.StoreSCP, tmp_path: Path
+) -> None:
     paths = make_study(tmp_path, slices=4, patient_id="MOVESCU")
     node.send(paths)
     keys = {"StudyInstanceUID": read_sample(paths[0]).study}
-    done = dcmtk.movescu(node.port, "RAD_WS", "STUDY", keys, calling="RAD_WS", called="REFERNODE")
+    done = tools.movescu("RAD_WS", "STUDY", keys, calling="RAD_WS", called="REFERNODE")
     assert (done.code, done.status) == (0, 0), done.text
     assert _final(done) == {"Completed": 4, "Failed": 0, "Warning": 0}
     assert _arrived(workstation, set(_sent(paths))) == _sent(paths)
@@ -129,7 +138,9 @@ def _final(done: dcmtk.Done) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("path", charset_files(), ids=lambda path: path.name)
-def test_a_name_in_any_alphabet_is_found_and_moved(path: Path, node: Node, workstation: dcmtk.StoreSCP) -> None:
+def test_a_name_in_any_alphabet_is_found_and_moved(
+    path: Path, tools: Tools, node: Node, workstation: dcmtk.StoreSCP
+) -> None:
     sample = apart(read_sample(path))
     with node.associate("CT1", contexts_for([sample])) as association:
         assert association.send_sample(sample) == 0
@@ -137,10 +148,10 @@ def test_a_name_in_any_alphabet_is_found_and_moved(path: Path, node: Node, works
         warnings.simplefilter("ignore")
         name = str(pydicom.dcmread(path, stop_before_pixels=True).PatientName)
     keys = {"SpecificCharacterSet": "ISO_IR 192", "PatientName": name, "StudyInstanceUID": ""}
-    found = dcmtk.find(node.port, "STUDY", keys, calling="RAD_WS", called="REFERNODE")
+    found = tools.find("STUDY", keys, calling="RAD_WS", called="REFERNODE")
     assert {m.StudyInstanceUID: str(m.PatientName) for m in found.matches}[sample.study] == name
     keys = {"StudyInstanceUID": sample.study}
-    done = dcmtk.movescu(node.port, "RAD_WS", "STUDY", keys, calling="RAD_WS", called="REFERNODE")
+    done = tools.movescu("RAD_WS", "STUDY", keys, calling="RAD_WS", called="REFERNODE")
     assert (done.code, done.status) == (0, 0), done.text
     assert _final(done) == {"Completed": 1, "Failed": 0, "Warning": 0}
     assert _arrived(workstation, {sample.sop_instance}) == {sample.sop_instance: sample.dataset}
@@ -167,12 +178,12 @@ def test_a_referred_study_arrives_at_a_storescp_bit_by_bit(
 
 
 def test_a_hospital_that_refuses_a_syntax_leaves_it_held_with_a_reason(
-    start_node: Callable[..., Node], tmp_path: Path
+    start_node: Callable[..., Node], transport: Transport, tmp_path: Path
 ) -> None:
     """storescp without +xa takes no JPEG: what it cannot have is visible, and the rest arrives."""
     plain, jpeg = make_study(tmp_path / "study", slices=2), next(p for p in real_files() if p.name == "JPEG-lossy.dcm")
-    with dcmtk.storescp(tmp_path / "plain", "PUBPACS", options=["+x="]) as hospital:
-        node = start_node(changed(default_config(pubpacs=hospital.port), {"partners": {"CT1": {"address": LOCAL}}}))
+    with dcmtk.storescp(tmp_path / "plain", "PUBPACS", options=["+x="], papers=transport.peer) as hospital:
+        node = start_node(transport.configured(default_config(pubpacs=hospital.port)))
         assert set(node.send([*plain, jpeg], called="TO_GENERAL").values()) == {0}
 
         def held() -> list[dict[str, object]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.interop.transport import Transport
 from tests.node import LOCAL, Node, changed, default_config
 from tests.orthanc import Orthanc
 from tests.samples import dataset_of, make_study, read_sample
@@ -17,14 +18,14 @@ _TITLE = "ORTHANC"
 
 
 @pytest.fixture(scope="module")
-def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+def hospital(tmp_path_factory: pytest.TempPathFactory, transport: Transport) -> Iterator[Orthanc]:
     """One of our own: it is stopped and started here."""
-    with Orthanc(tmp_path_factory.mktemp("hospital"), ae_title=_TITLE) as it:
+    with Orthanc(tmp_path_factory.mktemp("hospital"), ae_title=_TITLE, options=transport.orthanc) as it:
         yield it
 
 
 @pytest.fixture(scope="module")
-def node(start_node: Callable[..., Node], hospital: Orthanc) -> Iterator[Node]:
+def node(start_node: Callable[..., Node], hospital: Orthanc, transport: Transport) -> Iterator[Node]:
     """Orthanc is the hospital, which is called PUBPACS; and under its own title, by another door, a private PACS."""
     with ChaosProxy(LOCAL, hospital.port) as door:
         pacs = {
@@ -34,7 +35,8 @@ def node(start_node: Callable[..., Node], hospital: Orthanc) -> Iterator[Node]:
             "port": door.port,
             "may": ["store", "find", "move"],
         }
-        yield start_node(changed(default_config(pubpacs=hospital.port), {"partners": {"PACS": pacs}}))
+        config = changed(default_config(pubpacs=hospital.port), {"partners": {"PACS": pacs}})
+        yield start_node(transport.configured(config))
 
 
 def _state(node: Node, study: str) -> str:
@@ -90,11 +92,13 @@ def test_what_is_sent_while_it_is_down_waits_and_arrives_when_it_is_back(
     assert (shape["queued"], shape["active"], shape["held"], shape["paused_until"]) == (0, 0, 0, None)
 
 
-def test_as_a_private_pacs_it_stores_queries_and_retrieves(node: Node, hospital: Orthanc, tmp_path: Path) -> None:
-    hospital.add_modality("node", node.ae_title, LOCAL, node.port)
+def test_as_a_private_pacs_it_stores_queries_and_retrieves(
+    node: Node, hospital: Orthanc, transport: Transport, tmp_path: Path
+) -> None:
+    hospital.add_modality("node", node.ae_title, LOCAL, transport.port(node), tls=transport.peer is not None)
     paths = make_study(tmp_path, slices=5, patient_id="ORTHANC3", patient_name="PACS^PRIVATE")
     study = read_sample(paths[0]).study
-    send_files(LOCAL, hospital.port, _TITLE, "CT1", paths)
+    send_files(LOCAL, hospital.port, _TITLE, "CT1", paths, wrap=transport.wrap)
     hospital.store_to("node", hospital.studies()[study]["ID"])
     (kept,) = node.cli("studies", "show", study, "--phi", json=True)
     assert (kept["instances"], kept["site"], kept["patient_name"]) == (5, "harbour", "PACS^PRIVATE")

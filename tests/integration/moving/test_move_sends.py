@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -212,3 +213,26 @@ def test_a_move_can_be_cancelled(node: Node, caller: Association, near: Receiver
     assert sums["Remaining"] > 0
     assert sums["Completed"] == len(near.received)
     assert caller.echo() == 0
+
+
+def test_while_a_sub_operation_takes_its_time_the_caller_hears_of_it(
+    node: Node, caller: Association, near: Receiver
+) -> None:
+    made = study(node, "slow", 2)
+    near.delay = threading.Event()
+    command = {"AffectedSOPClassUID": STUDY_ROOT_MOVE, "Priority": 0, "MoveDestination": "RAD_WS"}
+    caller.send(
+        caller.context_of(STUDY_ROOT_MOVE), C_MOVE, command, query("STUDY", {"StudyInstanceUID": made[0].study})
+    )
+    begun = time.monotonic()
+    for _ in range(2):
+        response = caller.read_response()
+        assert response.status == 0xFF00
+        assert response.command["NumberOfCompletedSuboperations"] == 0
+        assert response.command["NumberOfRemainingSuboperations"] == 2
+    assert 1 <= time.monotonic() - begun < 10, "once a second at most, and every five at least"
+    near.delay.set()
+    while (response := caller.read_response()).status == 0xFF00:
+        pass
+    assert response.status == 0
+    assert arrived(near) == whole(made)

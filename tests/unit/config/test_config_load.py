@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicomnode.config.load import _KEYS, _TOP, LARGEST, line_of, load, parse
+from dicomnode.config.model import Tls
 from dicomnode.errors import ConfigurationError, Fault
 
 SHIPPED = Path(__file__).parents[3] / "config"
@@ -87,7 +88,14 @@ ALONE = [
     ("data: ./data", "acceptors: many", "node.acceptors", 5, "auto"),
     ("data: ./data", "storage_classes: [1.2.03]", "node.storage_classes.0", 5, "no UID"),
     ("data: ./data", "deflated: maybe", "node.deflated", 5, "neither true nor false"),
-    ("data: ./data", "tls: {}", "node.tls", 5, "is not available in this version"),
+    ("data: ./data", "tls: yes", "node.tls", 5, "bind, certificate, key, ca"),
+    ("data: ./data", "tls:", "node.tls", 5, "has no value"),
+    ("data: ./data", "tls: {bind: 'a:1', certificate: a, key: b}", "node.tls.ca", 5, "is missing"),
+    ("data: ./data", "tls: {certificate: a, key: b, ca: c}", "node.tls.bind", 5, "is missing"),
+    ("data: ./data", "tls: {bind: 2762, certificate: a, key: b, ca: c}", "node.tls.bind", 5, "HOST:PORT"),
+    ("data: ./data", "tls: {bind: 'a:1', certificate: [a], key: b, ca: c}", "node.tls.certificate", 5, "one text"),
+    ("data: ./data", "tls: {bind: 'a:1', certificate: a, key: b, ca: c, cas: d}", "node.tls.cas", 5, "mean 'ca'"),
+    ("data: ./data", "tls: {bind: 'a:11112', certificate: a, key: b, ca: c}", "node.tls.bind", 5, "port of its own"),
     ("data: ./data", "data: ./data\n  data: ./elsewhere", "node.data", 6, "first on line 5"),
     ("bind: 0.0.0.0:11112", "bind: 11112", "node.bind", 4, "HOST:PORT"),
     ("bind: 0.0.0.0:11112", "bind: 0.0.0.0:70000", "node.bind", 4, "65535"),
@@ -100,6 +108,10 @@ ALONE = [
     ("drain: 30s", "object_size: 4GiB", "node.limits.object_size", 7, "500MB"),
     ("drain: 30s", "object_size: 0GB", "node.limits.object_size", 7, "more than nothing"),
     ("drain: 30s", "associations: 0", "node.limits.associations", 7, "from 1"),
+    ("drain: 30s", "address_associations: 0", "node.limits.address_associations", 7, "from 1"),
+    ("drain: 30s", "silent: 0", "node.limits.silent", 7, "from 1"),
+    ("drain: 30s", "first: 0s", "node.limits.first", 7, "more than 0s"),
+    ("drain: 30s", "pdu: 60", "node.limits.pdu", 7, "unit"),
     ("drain: 30s", "retry_first: 2h", "node.limits.retry_first", 7, "retry_most"),
     ("general: {sector: public}", "general: {sector: pubic}", "sites.general.sector", 10, "did you mean 'public'"),
     ("general: {sector: public}", "general: {sector: public, nmae: A}", "sites.general.nmae", 10, "'name'"),
@@ -117,6 +129,9 @@ ALONE = [
     ("may: [store]", "may: [stroe]", "partners.CT1.may.0", 16, "did you mean 'store'"),
     ("may: [store]", "may: [get]", "partners.CT1.may.0", 16, "is not available in this version"),
     ("may: [store]", "window: 22:00-06:00", "partners.CT1.window", 16, "is not available in this version"),
+    ("may: [store]", "max_associations: 0", "partners.CT1.max_associations", 16, "from 1 to 10000"),
+    ("may: [store]", "tls: on", "partners.CT1.tls", 16, "neither true nor false"),
+    ("may: [store]", "tls: true", "node.tls", 1, "CT1 speaks TLS only: give it bind, certificate, key"),
     ("port: 104", "prot: 104\n    port: 104", "partners.PUBPACS.prot", 20, "did you mean 'port'"),
     ("port: 104", "port: 0104", "partners.PUBPACS.port", 20, "write 104"),
     ("port: 104", "port: 12:30", "partners.PUBPACS.port", 20, "whole number"),
@@ -237,6 +252,39 @@ def test_a_public_bind_needs_to_know_its_callers_and_loopback_does_not() -> None
         assert parse(text % loopback, Path("a.yaml")).partners["B"].address == ()
     for public in ("0.0.0.0:104", "[::]:104", "10.0.0.1:104", "node.example:104"):
         assert [fault.path for fault in faults(text % public)] == ["partners.B"]
+
+
+TLS = "tls:\n    bind: 127.0.0.1:2762\n    certificate: tls/node.pem\n    key: /etc/ssl/node.key\n    ca: ../ca.pem"
+
+
+def test_the_files_of_tls_are_relative_to_the_configuration() -> None:
+    text = changed("data: ./data", TLS).replace("port: 104", "port: 104\n    tls: true")
+    config = parse(text, Path("/etc/dicomnode/dicomnode.yaml"))
+    assert config.node.tls == Tls(
+        bind_host="127.0.0.1",
+        bind_port=2762,
+        certificate=Path("/etc/dicomnode/tls/node.pem"),
+        key=Path("/etc/ssl/node.key"),
+        ca=Path("/etc/ca.pem"),
+    )
+    assert config.node.binds == {"node.bind": ("0.0.0.0", 11112), "node.tls.bind": ("127.0.0.1", 2762)}
+    assert {name: partner.tls for name, partner in config.partners.items()} == {"CT1": False, "PUBPACS": True}
+
+
+def test_that_a_faulty_tls_is_missed_is_no_fault_of_its_own() -> None:
+    text = changed("data: ./data", TLS.replace("    key: /etc/ssl/node.key\n", ""))
+    text = text.replace("port: 104", "port: 104\n    tls: true")
+    assert [fault.path for fault in faults(text)] == ["node.tls.key"]
+
+
+def test_a_public_bind_for_tls_needs_to_know_its_callers_too() -> None:
+    text = "node: {ae_title: A, tls: {bind: '%s', certificate: a, key: b, ca: c}}\nsites: {h: {sector: private}}\n"
+    text += "partners: {B: {site: h, may: [find]}, SELF: {site: h, ae_title: A, host: 10.0.0.1, port: 104}}"
+    assert parse(text % "127.0.0.1:104", Path("a.yaml"))
+    found = faults(text % "10.0.0.1:104")
+    assert [fault.path for fault in found] == ["partners.B", "partners.SELF"]
+    assert "node.tls.bind is public" in found[0].text
+    assert "this node itself" in found[1].text
 
 
 @pytest.mark.parametrize(

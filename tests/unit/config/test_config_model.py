@@ -30,15 +30,21 @@ def test_every_default() -> None:
             "acceptors": min(4, os.cpu_count() or 1),
             "storage_classes": (),
             "deflated": False,
+            "tls": None,
             "limits": {
                 "drain": 30.0,
                 "connect": 10.0,
                 "response": 60.0,
                 "idle": 300.0,
+                    "linger": 5.0,
                 "retry_first": 30.0,
                 "retry_most": 3600.0,
                 "object_size": 4_000_000_000,
+                "first": 15.0,
+                "pdu": 60.0,
                 "associations": 100,
+                "address_associations": None,
+                "silent": 20,
             },
         },
         "sites": {},
@@ -51,6 +57,8 @@ def test_every_default() -> None:
 def test_the_defaults_of_the_parts() -> None:
     partner = Partner(name="CT1", site="harbour")
     assert (partner.ae_title, partner.address, partner.may, partner.associations) == ("CT1", (), frozenset(), 1)
+    assert partner.max_associations is None
+    assert partner.tls is False
     assert Site(key="harbour", sector="private").name == "harbour"
     route = Route(name="a", to=("B",))
     assert (route.when, route.only, route.wait, route.sources) == ({}, {}, 300.0, ())

@@ -390,7 +390,7 @@ def test_nonsense_is_refused(put: Put, data: bytes) -> None:
 def test_the_number_of_elements_is_capped(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     many = b"".join(element(0x00290100 + number, b"LO", b"") for number in range(100))
     fragments = encapsulated(*[b"ab"] * 100)
-    for tail in (many, fragments):
+    for tail in (many, many + PIXELS, fragments):
         path = put(dataset(tail))
         walk.header(path)
         with monkeypatch.context() as patch:

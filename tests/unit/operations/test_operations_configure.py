@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from dicomnode.config import certificates
 from dicomnode.errors import ConfigurationError, Fault
 from dicomnode.operations import configure
 from dicomnode.operations.ports import Node
 from dicomnode.store import audit, generations
 from tests import fakes
+from tests.certificates import Authority, Identity
 
 HEAD, TAIL = fakes.CONFIG.split("routes:\n")
 
@@ -69,6 +71,40 @@ def test_other_faults_come_from_the_file(tmp_path: Path) -> None:
     assert "partners.ISLPACS" in fault
     with pytest.raises(ConfigurationError, match="there is no file"):
         configure.read(tmp_path / "none")
+
+
+# -- over TLS --------------------------------------------------------------------------------------------------
+
+
+def over_tls(identity: Identity) -> str:
+    files = f"certificate: {identity.certificate}, key: {identity.key}, ca: {identity.ca}"
+    text = fakes.CONFIG.replace("data: ./data", f"data: ./data, tls: {{bind: 127.0.0.1:2762, {files}}}")
+    text = text.replace("host: 10.9.0.5, port: 104", "host: 10.9.0.5, port: 2762, tls: true")
+    return text.replace("host: 10.2.0.30, port: 11112", "host: 10.2.0.30, port: 11112, tls: true")
+
+
+def test_what_cannot_be_used_over_tls_is_a_fault_of_its_line(authority: Authority, tmp_path: Path) -> None:
+    good, other = authority.issue("configured"), authority.issue("configured-other")
+    assert configure.read(written(tmp_path, over_tls(good))).node.tls
+    text = over_tls(Identity(good.certificate, other.key, tmp_path / "none")).replace(", tls: {", ",\n  tls: {")
+    assert faults(tmp_path, text) == [f"line {line(text, 'tls:')}: node.tls.ca: there is no file {tmp_path / 'none'}"]
+    text = text.replace(str(tmp_path / "none"), str(good.ca))
+    assert faults(tmp_path, text) == [f"line {line(text, 'tls:')}: node.tls.key: is not the key of {good.certificate}"]
+    assert configure.parse(text, tmp_path / "dicomnode.yaml"), "what is in force can always be read"
+
+
+def test_who_is_spoken_to_over_tls_is_told(authority: Authority, tmp_path: Path) -> None:
+    identity = authority.issue("configured")
+    told = sentences(over_tls(identity), tmp_path)
+    until = certificates.valid_until(configure.read(written(tmp_path, over_tls(identity))).node.tls)  # type: ignore[arg-type]
+    assert told["This node"][1:3] == [
+        f"Over TLS it answers on 127.0.0.1:2762, with a certificate that is valid until {until}.",
+        f"Whoever speaks TLS with it, either way, needs a certificate that {identity.ca} vouches for.",
+    ]
+    (ws,) = (each for each in told["Who may call"] if each.startswith("PEAK_WS"))
+    assert "of peak, over TLS only) may query" in ws
+    assert sum("over TLS" in each for each in told["Who may call"]) == 2
+    assert "PUBPACS@10.9.0.5:2762 over TLS, General Hospital" in told["What goes where"][0]
 
 
 # -- warnings and sentences ------------------------------------------------------------------------------------

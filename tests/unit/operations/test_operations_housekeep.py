@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_a_round_completes_what_is_quiet(here: Node) -> None:
     housekeep.tidy(here)
     with here.database.read():
         assert referrals.listed()[0].progress == "complete"
+
+
+def test_the_next_round_is_when_the_first_quiet_time_ends(here: Node) -> None:
+    assert housekeep.rest(here) == math.inf
+    first, second = make_instances(1), make_instances(1, seed="other")
+    fakes.receive_all(here, first)
+    assert isinstance(here.clock, fakes.FakeClock)
+    here.clock.advance(20)
+    fakes.receive_all(here, second)
+    assert housekeep.rest(here) == 40
+    here.clock.advance(50)
+    assert housekeep.rest(here) == 0
+    housekeep.tidy(here)
+    assert housekeep.rest(here) == 10
 
 
 def test_a_round_takes_back_what_a_dead_worker_had(here: Node) -> None:

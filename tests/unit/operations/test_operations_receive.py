@@ -169,7 +169,7 @@ def test_what_is_refused_leaves_nothing(here: Node, way: str) -> None:
     assert fakes.receive(here, BASE).kind is Kind.NEW  # and does not stand in the way of the good one
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "rename", "mkdir"])
+@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync", "rename", "mkdir"])
 def test_a_full_disk_leaves_nothing(here: Node, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -184,13 +184,22 @@ def test_a_full_disk_leaves_nothing(here: Node, call: str, monkeypatch: pytest.M
     assert not any(tables(here).values())
 
 
+def test_what_is_refused_is_not_synced(here: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends rubbish keeps no disk busy."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    with pytest.raises(Unreadable):
+        truncated(here, BASE)
+    assert synced == []
+
+
 def test_an_index_that_cannot_be_written_leaves_nothing(here: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
         patch.setattr(queue, "execute", failing)  # the last step of the commit: what came before is undone with it
-        with pytest.raises(sqlite3.OperationalError):
+        with pytest.raises(OutOfResources, match="disk I/O error"):
             fakes.receive(here, BASE)
     assert not fakes.files(here)
     assert not any(tables(here).values())

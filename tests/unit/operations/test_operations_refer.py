@@ -68,6 +68,16 @@ def test_what_no_route_chooses_stays(here: Node) -> None:
     assert not referred(here)
 
 
+def test_two_routes_that_choose_at_once_share_a_referral(build: Callable[..., Node]) -> None:
+    node = build(with_routes("name: one, to: [PUBPACS], wait: 10s", "name: two, to: [PUBPACS, ISLPACS], wait: 60s"))
+    ct, *_ = study(ct=2)
+    fakes.receive_all(node, ct)
+    assert {(r.partner, r.route, r.instances) for r in referred(node)} == {
+        ("PUBPACS", "one, two", 2),
+        ("ISLPACS", "two", 2),
+    }
+
+
 def test_a_late_match_takes_what_came_before(build: Callable[..., Node]) -> None:
     node = build(with_routes("name: scans, when: {modality: MR}, to: [PUBPACS], wait: 60s"))
     ct, mr, _ = study(ct=2, mr=1)

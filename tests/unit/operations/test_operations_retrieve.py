@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from itertools import islice
 
 import pytest
@@ -27,7 +28,7 @@ def plan(node: Node, to: str, caller: str = "RAD_WS", study: str = "", level: st
 
 
 def send(node: Node, made: Plan, fake: FakePartner) -> list[SubOperation]:
-    return list(retrieve.send(made, WHO, fake, node, lambda: False))
+    return [done for done in retrieve.send(made, WHO, fake, node, lambda: False) if done]
 
 
 def ledger(node: Node) -> list[tuple[str, str, int | None]]:
@@ -152,7 +153,7 @@ def test_a_referral_is_not_sent_while_its_move_goes_on(here: Node, study: list[S
 
 def test_a_move_that_is_given_up_leaves_no_referral_under_way(here: Node, study: list[Sample]) -> None:
     made, fake = plan(here, "PUBPACS", study=study[0].study), FakePartner()
-    assert len(list(retrieve.send(made, WHO, fake, here, lambda: len(fake.sent) == 1))) == 1
+    assert len([d for d in retrieve.send(made, WHO, fake, here, lambda: len(fake.sent) == 1) if d]) == 1
     assert referred(here)[0].state == "sent"
     assert len(ledger(here)) == 1
 
@@ -194,6 +195,99 @@ def test_a_file_that_is_gone_fails_alone(here: Node, study: list[Sample]) -> Non
     made = plan(here, "RAD_WS", study=study[0].study)
     here.archive.path(made.instances[1].file).unlink()
     assert [d.completed for d in send(here, made, FakePartner())] == [True, False, True]
+
+
+# -- on several associations -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four(build: Callable[..., Node]) -> Node:
+    """A node whose workstation takes four associations, with twelve instances."""
+    node = build(fakes.CONFIG.replace("host: 10.1.0.30,", "host: 10.1.0.30, associations: 4,"))
+    fakes.receive_all(node, make_instances(12, seed="four"), called="REFERNODE")
+    return node
+
+
+def study_of(node: Node) -> str:
+    return make_instances(1, seed="four")[0].study
+
+
+def test_a_move_uses_as_many_associations_as_the_destination_takes(four: Node) -> None:
+    fake, gate = FakePartner(), threading.Barrier(4, timeout=10)
+    first = threading.local()
+
+    def together(_: object) -> None:
+        if not hasattr(first, "done"):
+            first.done = gate.wait()  # as long as the others have not begun, this one is not answered
+
+    fake.on_send = together
+    done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
+    assert len(fake.contexts) == fake.released == 4
+    assert {each.association for each in fake.sent} == {0, 1, 2, 3}
+    assert sorted(d.sop_instance_uid for d in done) == sorted(fake.uids)
+    assert len(set(fake.uids)) == 12
+
+
+def test_what_one_association_loses_the_others_carry_on(four: Node) -> None:
+    made = make_instances(12, seed="four")
+    fake = FakePartner(lose={made[5].sop_instance})
+    done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
+    assert {d.sop_instance_uid: d.completed for d in done} == {m.sop_instance: m is not made[5] for m in made}
+    assert (fake.released, fake.aborted) == (3, 1)
+
+
+def test_when_all_are_lost_what_is_left_has_failed(four: Node) -> None:
+    made = make_instances(12, seed="four")
+    fake = FakePartner(lose={m.sop_instance for m in made})
+    done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
+    assert sorted(d.sop_instance_uid for d in done) == sorted(m.sop_instance for m in made)
+    assert not any(d.completed for d in done)
+    assert len(fake.sent) == fake.aborted == 4
+
+
+def test_a_stop_ends_them_all_after_the_instance_in_hand(four: Node) -> None:
+    fake = FakePartner()
+    made = plan(four, "RAD_WS", study=study_of(four))
+    done = [each for each in retrieve.send(made, WHO, fake, four, lambda: True) if each]
+    assert 1 <= len(done) == len(fake.sent) <= 4
+    assert fake.released == len(fake.contexts)
+
+
+def test_while_an_instance_takes_its_time_the_caller_is_not_kept_waiting(
+    here: Node, study: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieve, "_TICK", 0.01)
+    answer = threading.Event()
+    moving = retrieve.send(
+        plan(here, "RAD_WS", study=study[0].study),
+        WHO,
+        FakePartner(on_send=lambda _: answer.wait(10)),  # type: ignore[arg-type,return-value]
+        here,
+        lambda: False,
+    )
+    assert [next(moving) for _ in range(3)] == [None] * 3
+    answer.set()
+    assert len([each for each in moving if each]) == 3
+
+
+def test_our_own_bug_is_raised_where_somebody_answers_for_it(here: Node, study: list[Sample]) -> None:
+    def bug(_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        send(here, plan(here, "RAD_WS", study=study[0].study), FakePartner(on_send=bug))
+
+
+def test_a_move_that_nobody_follows_leaves_no_thread(four: Node) -> None:
+    before = set(threading.enumerate())
+    moving = retrieve.send(plan(four, "RAD_WS", study=study_of(four)), WHO, FakePartner(), four, lambda: False)
+    next(moving)
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    assert isinstance(moving, Generator)
+    moving.close()
+    for thread in started:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 # -- together with a route -------------------------------------------------------------------------------------

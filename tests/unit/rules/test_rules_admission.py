@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from dicomnode.rules.admission import Caller, Command, Refusal, Service
 from tests import fakes
 
 CONFIG = """
-node: {ae_title: REFERNODE, aliases: [TO_GENERAL]}
+node:
+  ae_title: REFERNODE
+  aliases: [TO_GENERAL]
+  tls: {bind: 127.0.0.1:2762, certificate: node.pem, key: node.key, ca: ca.pem}
 sites:
   harbour: {sector: private}
   peak:    {sector: private}
@@ -26,6 +30,7 @@ partners:
   V6:      {site: harbour, address: "fd00::/64", may: [store]}
   LOCAL:   {site: harbour, may: [store]}
   TARGET:  {site: general, host: 10.9.0.5, port: 104}
+  SECRET:  {site: general, host: 10.9.0.7, port: 2762, tls: true, may: [find]}
 """
 
 
@@ -88,13 +93,29 @@ def test_one_without_rights_is_known_and_may_verify(config: NodeConfig) -> None:
     assert not admission.services(config, config.partners["TARGET"])
 
 
+def test_one_that_speaks_tls_only_is_refused_in_clear(config: NodeConfig) -> None:
+    caller = Caller("SECRET", "REFERNODE", "10.9.0.7")
+    assert admission.admit(config, caller) == Refusal(1, 1, 3, "this partner may call over TLS only")
+    assert admission.admit(config, replace(caller, is_encrypted=True)) == config.partners["SECRET"]
+    elsewhere = replace(caller, is_encrypted=True, address="10.9.0.8")
+    assert admission.admit(config, elsewhere) == Refusal(1, 1, 3, "address not allowed")
+
+
+def test_others_may_call_over_tls_too(config: NodeConfig) -> None:
+    caller = Caller("WS", "REFERNODE", "10.1.0.30", is_encrypted=True)
+    assert admission.admit(config, caller) == config.partners["WS"]
+
+
 def test_one_that_is_a_name_only_is_admitted_on_loopback_alone(config: NodeConfig) -> None:
     named = config.partners["TARGET"].model_copy(update={"host": "pacs.example", "address": ()})
     local = config.model_copy(update={"partners": {"TARGET": named}})
-    public = local.model_copy(update={"node": config.node.model_copy(update={"bind_host": "10.0.0.1"})})
     caller = Caller("TARGET", "REFERNODE", "10.9.0.5")
     assert admission.admit(local, caller) == named
-    assert admission.admit(public, caller) == Refusal(1, 1, 3, "address not allowed")
+    assert config.node.tls
+    open_tls = config.node.tls.model_copy(update={"bind_host": "10.0.0.1"})
+    for public in ({"bind_host": "10.0.0.1"}, {"tls": open_tls}):
+        reached = local.model_copy(update={"node": config.node.model_copy(update=public)})
+        assert admission.admit(reached, caller) == Refusal(1, 1, 3, "address not allowed")
 
 
 def test_who_could_be_two_is_nobody(config: NodeConfig) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from dicomnode.dicom.instance import ATTRIBUTES, SopInstance
@@ -11,7 +9,7 @@ from dicomnode.dicom.walk import Facts
 from dicomnode.rules import versions
 
 FIRST = SopInstance(**{a.column: a.column[:5] for a in ATTRIBUTES}, transfer_syntax_uid="explicit", notes=())
-IMPLICIT = replace(FIRST, transfer_syntax_uid="implicit")
+IMPLICIT = FIRST._replace(transfer_syntax_uid="implicit")
 NATIVE, OTHER = Facts("a", "native-le"), Facts("b", "native-le")
 JPEG, SWAPPED = Facts("b", "jpeg"), Facts("b", "native-be")
 
@@ -23,12 +21,12 @@ OTHERS = [a.column for a in ATTRIBUTES if a.column not in (*CONFLICTS, *ORDER, "
 
 @pytest.mark.parametrize("column", CONFLICTS)
 def test_another_study_series_class_or_image_is_a_conflict(column: str) -> None:
-    assert versions.is_conflict(FIRST, replace(FIRST, **{column: "x"}), (NATIVE, NATIVE))
+    assert versions.is_conflict(FIRST, FIRST._replace(**{column: "x"}), (NATIVE, NATIVE))
 
 
 @pytest.mark.parametrize("column", [*ORDER, *OTHERS])
 def test_other_text_is_no_conflict(column: str) -> None:
-    assert not versions.is_conflict(FIRST, replace(FIRST, **{column: "x"}), (NATIVE, NATIVE))
+    assert not versions.is_conflict(FIRST, FIRST._replace(**{column: "x"}), (NATIVE, NATIVE))
 
 
 PIXELS = [
@@ -54,4 +52,4 @@ def test_the_same_in_another_encoding_is_a_variant() -> None:
 
 @pytest.mark.parametrize("column", ORDER)
 def test_another_patient_or_order_is_no_variant(column: str) -> None:
-    assert not versions.is_variant(FIRST, replace(IMPLICIT, **{column: "x"}))
+    assert not versions.is_variant(FIRST, IMPLICIT._replace(**{column: "x"}))

@@ -65,23 +65,24 @@ def test_a_file_is_kept_under_the_hour_of_its_arrival(archive: Archive) -> None:
 def test_file_name_and_folder_are_synced_in_this_order(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes before the name, the way to the folder before anybody is told."""
     calls: list[str] = []
-    rename, fsync = os.rename, os.fsync
+    rename, fsync, fdatasync = os.rename, os.fsync, os.fdatasync
 
     def name(handle: int) -> str:
         return str(Path(os.readlink(f"/proc/self/fd/{handle}")).relative_to(archive.root))
 
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append(f"sync {name(handle)}"), fsync(handle))[1])
-    monkeypatch.setattr(os, "rename", lambda *paths: (calls.append("rename"), rename(*paths))[1])
+    monkeypatch.setattr(os, "fdatasync", lambda handle: (calls.append(f"sync {name(handle)}"), fdatasync(handle))[1])
+    monkeypatch.setattr(os, "rename", lambda *a, **k: (calls.append("rename"), rename(*a, **k))[1])
     for _ in range(2):
         part = archive.part(b"header", 100)
         part.finish()
         archive.keep(part, AT)
-    assert calls[0].startswith("sync incoming/worker/")
-    way = {f"sync {each}" for each in ("instances/20260921", "instances", ".")}
-    assert way <= set(calls[1 : calls.index("rename")])
-    assert calls[calls.index("rename") + 1] == f"sync {HOUR}"
-    assert calls[-3:][0].startswith("sync incoming/worker/")
-    assert calls[-2:] == ["rename", f"sync {HOUR}"]
+    renamed = calls.index("rename")
+    assert {f"sync {each}" for each in ("instances/20260921", "instances", ".")} <= set(calls[:renamed])
+    for at in (renamed, len(calls) - 2):
+        assert calls[at - 1].startswith("sync incoming/worker/")
+        assert calls[at : at + 2] == ["rename", f"sync {HOUR}"]
+    assert calls.count("rename") == 2
 
 
 def test_a_folder_that_another_process_has_just_made_is_synced_all_the_same(
@@ -99,6 +100,36 @@ def test_a_folder_that_another_process_has_just_made_is_synced_all_the_same(
     assert {str(archive.root / "instances"), str(archive.root / "instances/20260921")} <= set(synced)
 
 
+def test_a_folder_that_was_removed_is_made_again(archive: Archive) -> None:
+    """Never is a file given a name in one folder, and another folder synced."""
+
+    def keep() -> Stored:
+        part = archive.part(b"header", 100)
+        part.finish()
+        return archive.keep(part, AT)
+
+    archive.remove(keep().file)
+    (archive.root / HOUR).rmdir()
+    with pytest.raises(OutOfResources, match="No such file"):
+        keep()
+    again = keep()
+    assert there(archive) == [again.file]
+
+
+def test_at_the_turn_of_an_hour_files_are_kept_in_both_and_no_folder_stays_open(archive: Archive) -> None:
+    def keep(at: int) -> str:
+        part = archive.part(b"header", 100)
+        part.finish()
+        return archive.keep(part, at).file
+
+    keep(AT)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        assert keep(AT + 3_600_000_000).startswith("instances/20260921/15/")
+        assert keep(AT).startswith(f"{HOUR}/")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def full(*_: object, **__: object) -> int:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -109,8 +140,10 @@ def nth(n: int, real: Callable[..., object]) -> Callable[..., object]:
     return lambda *a, **k: full() if next(count) >= n else real(*a, **k)
 
 
-@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename", "mkdir"])
-@pytest.mark.parametrize("n", [1, 2, 3])
+_CALLS = [(call, n) for call in ("open", "write", "fdatasync", "fsync", "rename", "mkdir") for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("call", "n"), [*_CALLS, ("fsync", 4), ("fsync", 5)])  # the fourth is after the first rename
 def test_a_full_disk_leaves_nothing(archive: Archive, call: str, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def keep() -> Stored:
         part = archive.part(HEADER, 100)
@@ -119,11 +152,12 @@ def test_a_full_disk_leaves_nothing(archive: Archive, call: str, n: int, monkeyp
         part.finish()
         return archive.keep(part, AT)
 
+    kept: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(os, call, nth(n, getattr(os, call)))
         with pytest.raises(OutOfResources, match="No space left"):
-            [keep() for _ in range(3)]  # the second or third file meets it where the first did not come so far
-    assert all(file.startswith("instances/") for file in there(archive))
+            kept.extend(keep().file for _ in range(3))  # a later file meets it where the first did not come so far
+    assert there(archive) == sorted(kept)
     assert archive.holds(keep().file, 7)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -9,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -65,7 +68,7 @@ def together(index: Database, *functions: Callable[[], Any]) -> Iterator[list[Fu
         futures = []
         for number, function in enumerate(functions, 1):
             futures.append(pool.submit(index.write, function))
-            while index._waiting.qsize() < number:
+            while len(index._commits) < number:
                 pass
         gate.set()
         yield futures
@@ -84,13 +87,13 @@ def test_what_was_written_is_there_for_others_when_write_returns(index: Database
 
 def test_what_waits_is_one_commit(index: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     groups: list[int] = []
-    commit = Database._commit
+    commit = index._commit
 
-    def counted(self: Database, group: list[Any]) -> None:
+    def counted(group: list[Any]) -> None:
         groups.append(len(group))
-        commit(self, group)
+        commit(group)
 
-    monkeypatch.setattr(Database, "_commit", counted)
+    monkeypatch.setattr(index._commits, "_work", counted)
     with together(index, *(add(str(n)) for n in range(10))) as futures:
         assert [future.result() for future in futures] == list(range(1, 11))
     assert groups == [1, 10]
@@ -195,20 +198,234 @@ def test_reads_join_and_their_errors_are_ours(index: Database) -> None:
         rows("SELECT * FROM nowhere")
 
 
-def test_a_commit_of_anybody_is_noticed(index: Database) -> None:
-    seen = index.version()
-    with sqlite3.connect(index.path) as other:
-        other.execute("INSERT INTO words VALUES ('other')")
-    other.close()
-    assert index.version() != seen
+def test_a_checkpoint_moves_the_log_into_the_database_file(index: Database) -> None:
+    index.write(add("a word that can be found"))
+    assert b"a word that can be found" not in index.path.read_bytes()
+    assert index.checkpoint()
+    assert b"a word that can be found" in index.path.read_bytes()
+    assert words(index) == ["a word that can be found"]
 
 
-def test_a_checkpoint_gives_the_log_back(index: Database) -> None:
+def test_a_reader_keeps_a_checkpoint_from_moving_all(index: Database) -> None:
+    reader = sqlite3.connect(index.path, isolation_level=None)
     index.write(add("one"))
-    assert index.version()[1] > 0
+    with contextlib.closing(reader):
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM words").fetchall()
+        index.write(add("two"))
+        assert not index.checkpoint()
+    assert index.checkpoint()
+
+
+def test_the_log_tells_that_somebody_has_committed(index: Database) -> None:
+    index.write(add("one"))
+    before = index.log()
+    deadline = time.monotonic() + 5
+    while index.log() == before:  # its clock may tick a hundred times a second
+        index.write(add("two"))
+        assert time.monotonic() < deadline
+
+
+_NOSY = """
+import sqlite3, sys
+from pathlib import Path
+from dicomnode.store.database import Database
+index = Database(Path(sys.argv[1]))
+with index.read():
+    index.log()
     index.checkpoint()
-    assert index.version()[1] == 0
-    assert words(index) == ["one"]
+    print("looked", flush=True)
+    sys.stdin.read(1)
+    from dicomnode.store.database import rows
+    print(rows("SELECT count(*) FROM words")[0][0])
+"""
+
+
+def test_who_looks_at_the_log_keeps_the_locks_that_it_has(index: Database) -> None:
+    """A process without its locks sees SQLite's shared memory cut short by the next that opens the index: SIGBUS."""
+    index.write(add("one"))
+    index._disconnect()
+    command = [sys.executable, "-c", _NOSY, str(index.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == "looked\n"
+        with contextlib.closing(sqlite3.connect(index.path)) as newcomer:
+            assert newcomer.execute("SELECT count(*) FROM words").fetchone() == (1,)
+            other.stdin.write("\n")
+            other.stdin.flush()
+            assert other.stdout.readline() == "1\n"
+        assert other.wait(10) == 0
+
+
+# -- what SQLite may say, wherever it says it ----------------------------------------------------------------
+
+
+class Failing(sqlite3.Connection):
+    """A connection that fails at one statement, as a locked, busy, full or broken index would."""
+
+    at = ""
+    error: sqlite3.Error = sqlite3.OperationalError("database is locked")
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql == self.at:
+            raise self.error
+        return self.cursor(FailingCursor).execute(sql, *values)
+
+    def close(self) -> None:
+        super().close()
+        if self.at == "close":
+            raise self.error
+
+
+class FailingCursor(sqlite3.Cursor):
+    """`execute` runs the first step of a statement; what fails at a later one fails here."""
+
+    def fetchall(self) -> list[Any]:
+        if Failing.at == "fetch":
+            raise Failing.error
+        return super().fetchall()
+
+
+ERRORS = {
+    "locked": sqlite3.OperationalError("database is locked"),
+    "full": sqlite3.OperationalError("database or disk is full"),
+    "broken": sqlite3.DatabaseError("database disk image is malformed"),
+    "misused": sqlite3.InterfaceError("bad parameter or other API misuse"),
+}
+
+
+@pytest.fixture
+def failing(index: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Let the index fail from now on, with one of ERRORS at a statement."""
+    index._disconnect()
+    index._sqlite.connect_params["factory"] = Failing  # type: ignore[attr-defined]
+
+    @contextmanager
+    def fail(at: str, error: str = "locked") -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Failing, "at", at)
+            patch.setattr(Failing, "error", ERRORS[error])
+            yield
+
+    return fail
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("at", ["BEGIN IMMEDIATE", "INSERT INTO words VALUES (?)", "COMMIT"])
+def test_a_write_that_fails_anywhere_is_out_of_resources(
+    index: Database, failing: Callable[..., Any], at: str, error: str
+) -> None:
+    with failing(at, error), pytest.raises(OutOfResources, match=str(ERRORS[error])):
+        index.write(add("late"))
+    index.write(add("after"))
+    assert words(index) == ["after"]
+
+
+def test_a_function_that_cannot_be_undone_is_undone_with_its_connection(
+    index: Database, failing: Callable[..., Any]
+) -> None:
+    def half() -> None:
+        add("half")()
+        raise KeyError("half")
+
+    with failing("ROLLBACK"), pytest.raises(OutOfResources):
+        index.write(half)
+    index.write(add("after"))
+    assert words(index) == ["after"]
+
+
+@pytest.mark.parametrize("at", ["SAVEPOINT one", "ROLLBACK TO one", "RELEASE one", "COMMIT"])
+def test_a_group_that_fails_anywhere_is_out_of_resources_for_all(
+    index: Database, failing: Callable[..., Any], at: str
+) -> None:
+    def half() -> None:
+        add("half")()
+        raise KeyError("half")
+
+    with failing(at), together(index, add("one"), half, add("two")) as futures:
+        for future in futures:
+            with pytest.raises(OutOfResources):
+                future.result()
+    index.write(add("after"))
+    assert words(index)[-1] == "after"
+    assert not {"one", "half", "two"} & set(words(index))
+
+
+def test_a_writer_that_cannot_connect_is_out_of_resources(index: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    index._disconnect()
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", locked)
+        with pytest.raises(OutOfResources, match="locked"):
+            index.write(add("late"))
+        with pytest.raises(OutOfResources, match="locked"), index.read():
+            pass
+        with pytest.raises(OutOfResources, match="locked"):
+            index.checkpoint()
+    index.write(add("after"))
+    assert words(index) == ["after"]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("at", ["SELECT word FROM words", "fetch", "close"])
+def test_a_read_that_fails_anywhere_is_out_of_resources(
+    index: Database, failing: Callable[..., Any], at: str, error: str
+) -> None:
+    with failing(at, error), pytest.raises(OutOfResources, match=str(ERRORS[error])), index.read():
+        rows("SELECT word FROM words")
+    with index.read():
+        assert rows("SELECT word FROM words") == []
+
+
+@pytest.mark.parametrize("at", ["PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(RESTART)", "fetch", "close"])
+def test_a_checkpoint_that_fails_anywhere_is_out_of_resources(
+    index: Database, failing: Callable[..., Any], at: str
+) -> None:
+    with failing(at), pytest.raises(OutOfResources):
+        index.checkpoint()
+    assert index.checkpoint()
+
+
+def test_a_lock_that_cannot_be_had_is_out_of_resources(index: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", none_left)
+        for use in (lambda: index.write(add("late")), index.checkpoint):
+            with pytest.raises(OutOfResources, match="No locks"):
+                use()
+    index.write(add("after"))
+    assert words(index) == ["after"]
+
+
+def test_a_commit_that_changed_nothing_rings_no_bell(index: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr(index._bell, "ring", lambda: rung.append("ring"))
+    index.write(lambda: execute("DELETE FROM words"))
+    index.write(lambda: rows("SELECT word FROM words"))
+    assert rung == []
+    index.write(add("one"))
+    assert rung == ["ring"]
+
+
+def test_a_write_may_be_asked_for_in_the_middle_of_a_read(index: Database) -> None:
+    with index.read():
+        index.write(add("one"))
+        assert rows("SELECT word FROM words") == [("one",)]
+        with pytest.raises(OutOfResources, match="UNIQUE"):
+            index.write(add("one"))
+        assert rows("SELECT word FROM words") == [("one",)]
+
+
+def test_what_is_closed_is_written_no_more(tmp_path: Path) -> None:
+    with opened(tmp_path / "index.sqlite") as closed:
+        pass
+    with pytest.raises(OutOfResources, match="ending"):
+        closed.write(add("late"))
 
 
 # -- the schema ------------------------------------------------------------------------------------------------
@@ -222,6 +439,22 @@ def test_a_migration_is_applied_once(tmp_path: Path) -> None:
     again = Database(tmp_path / "index.sqlite")
     assert again.migrate() == []
     again.close()
+
+
+def test_an_index_of_the_first_version_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, steps = Database(tmp_path / "index.sqlite"), module.steps()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "steps", lambda: steps[:1])
+        database.migrate()
+    with database.read():
+        columns = [row[1] for row in rows("PRAGMA table_info(studies)") if row[1] != "id"]
+    old = f"INSERT INTO studies ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    database.write(lambda: insert(old, *(f"their {column}" for column in columns)))
+    assert database.migrate() == [name for name, _ in steps[1:]]
+    with database.read():
+        (study,) = rows("SELECT study_instance_uid, patient_name, remark FROM studies")
+    assert study == ("their study_instance_uid", "their patient_name", "their remark")
+    database.close()
 
 
 def test_a_step_that_was_cut_off_is_made_whole_by_the_next_start(

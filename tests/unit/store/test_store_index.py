@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from dicomnode.dicom import names, walk
@@ -54,7 +52,7 @@ def test_every_attribute_lands_in_its_column(here: Node, seen: SopInstance) -> N
 
 
 def test_an_issuer_that_is_named_is_kept(here: Node, seen: SopInstance) -> None:
-    record(here, replace(seen, issuer_of_patient_id="THEIRS"), "a")
+    record(here, seen._replace(issuer_of_patient_id="THEIRS"), "a")
     with here.database.read():
         assert one("SELECT issuer_of_patient_id FROM studies") == ("THEIRS",)
 
@@ -81,7 +79,7 @@ def test_a_second_version_is_numbered_and_not_current(here: Node, seen: SopInsta
 
 
 def test_another_site_is_foreign_and_counts_for_itself(here: Node, seen: SopInstance) -> None:
-    other = replace(seen, sop_instance_uid=f"{seen.sop_instance_uid[:40]}.9")
+    other = seen._replace(sop_instance_uid=f"{seen.sop_instance_uid[:40]}.9")
     record(here, seen, "a")
     assert record(here, other, "b", partner="PEAK_CT").kind is Kind.FOREIGN
     assert record(here, other, "c", "b", partner="PEAK_CT").kind is Kind.DUPLICATE
@@ -94,11 +92,11 @@ def test_another_site_is_foreign_and_counts_for_itself(here: Node, seen: SopInst
 
 def test_another_site_does_not_describe_the_owner_s_series(here: Node, seen: SopInstance) -> None:
     uids = {"series_instance_uid": f"{seen.series_instance_uid[:40]}.7", "modality": "MR"}
-    theirs = replace(seen, sop_instance_uid="1.2.8", series_description="SECRET", **uids)
+    theirs = seen._replace(sop_instance_uid="1.2.8", series_description="SECRET", **uids)
     record(here, seen, "a")
     record(here, theirs, "b", partner="PEAK_CT")
     for number, text in enumerate(("mine", "later")):
-        record(here, replace(theirs, sop_instance_uid=f"1.2.9.{number}", series_description=text), f"c{number}")
+        record(here, theirs._replace(sop_instance_uid=f"1.2.9.{number}", series_description=text), f"c{number}")
     with here.database.read():
         assert one("SELECT series_description FROM series WHERE modality = 'MR'") == ("mine",)
 

@@ -11,7 +11,7 @@ from dicomnode.operations.find import find
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Originator
 from dicomnode.rules.matching import Model
-from dicomnode.store import recover
+from dicomnode.store import database, recover
 from tests import fakes
 from tests.fakes import FakePartner
 from tests.samples import make_instances
@@ -49,22 +49,21 @@ def stories(node: Node) -> None:
 
 def test_no_story_scans_a_table_that_grows(here: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     said: dict[str, Any] = {}
-    sqlite = here.database._sqlite
-    run = sqlite.execute_sql
+    run = database._run
 
-    def noted(sql: str, params: Any = None, *more: Any) -> Any:
-        said.setdefault(sql, params)
-        return run(sql, params, *more)
+    def noted(sql: str, values: tuple[object, ...]) -> Any:
+        said.setdefault(sql, values)
+        return run(sql, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "execute_sql", noted)
+        patch.setattr(database, "_run", noted)
         stories(here)
     explained = [sql for sql in said if sql.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))]
     assert len(explained) > 40
     scans = []
     with here.database.read():
         for sql in explained:
-            plan = [row[3] for row in run(f"EXPLAIN QUERY PLAN {sql}", said[sql]).fetchall()]
+            plan = [row[3] for row in run(f"EXPLAIN QUERY PLAN {sql}", said[sql])]
             scans += [
                 (step, sql)
                 for step in plan

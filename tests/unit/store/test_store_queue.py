@@ -29,8 +29,8 @@ def ready(node: Node, count: int = 3, seed: object = "queue") -> list[int]:
         return [t.transfer for t in queue.listed(1000)][-count:]
 
 
-def claim(node: Node, most: int = 100, worker: str = "me", partner: str = P) -> Batch | None:
-    return node.database.write(lambda: queue.claim(partner, most, worker, node.clock()))
+def claim(node: Node, most: int = 100, worker: str = "me", partner: str = P, slots: int = 1) -> Batch | None:
+    return node.database.write(lambda: queue.claim(partner, most, worker, node.clock(), slots))
 
 
 def states(node: Node) -> list[str]:
@@ -65,6 +65,25 @@ def test_a_claim_takes_what_is_due_of_one_referral(here: Node) -> None:
         assert [c.transfer for c in batch.transfers] == expected
     assert not is_ready(here)
     assert claim(here) is None
+
+
+def test_slots_share_one_referral_to_its_end(here: Node) -> None:
+    """Each claim is half of an even share, so that nobody is left with much when the others have nothing."""
+    ids = ready(here, 64)
+    claims = []
+    while batch := claim(here, slots=4):
+        claims.append([c.transfer for c in batch.transfers])
+    assert [len(taken) for taken in claims[:5]] == [8, 7, 7, 6, 5]
+    assert [len(taken) for taken in claims[-4:]] == [1, 1, 1, 1]
+    assert [i for taken in claims for i in taken] == ids
+
+
+def test_a_share_is_no_more_than_a_claim_may_be(here: Node) -> None:
+    ready(here, 30)
+    for most, slots in ((2, 4), (1, 1), (3, 2)):
+        batch = claim(here, most, slots=slots)
+        assert batch
+        assert len(batch.transfers) == most
 
 
 def setting(sql: str) -> Callable[[Node], object]:

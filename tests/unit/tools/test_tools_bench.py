@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from tests import samples, wire
-from tests.bench import cpu, figures, ingest, load, scenario
+from tests.bench import aims, cpu, figures, forward, ingest, line, load, memory, peers, processes, scenario, senders
+from tests.bench.__main__ import SCENARIOS
 from tests.bench.figures import Spread
 from tests.samples import Sample
 
@@ -136,9 +144,9 @@ def test_a_run_measures_new_instances_of_a_study_for_each_association(
     monkeypatch.setattr(cpu, "spent", lambda pid: next(clock))
     peer = server(receiver, lambda: len(receiver.received))
     run, second = (ingest.measure(peer, CASE, 8, number) for number in range(2))
-    assert (run.cpu, second.cpu) == (pytest.approx(50), pytest.approx(100))
-    assert run.rate > 0
-    assert run.megabytes == pytest.approx(run.rate * len(receiver.received[0].dataset) / 1e6)
+    assert (run["cpu"], second["cpu"]) == (pytest.approx(50), pytest.approx(100))
+    assert 0 < run["synced"] < run["rate"]
+    assert run["megabytes"] == pytest.approx(run["rate"] * len(receiver.received[0].dataset) / 1e6)
     assert 29_000 < len(receiver.received[0].dataset) < 32_000
     assert len({r.sop_instance for r in receiver.received}) == 16
     assert len({samples.decode(r.dataset).StudyInstanceUID for r in receiver.received}) == 4
@@ -149,11 +157,68 @@ def test_a_server_that_answers_and_keeps_nothing_is_no_figure(receiver: wire.Rec
         ingest.measure(server(receiver, lambda: 0), CASE, 8, 0)
 
 
-def test_runs_are_taken_in_turns_and_the_first_is_dropped() -> None:
+def test_runs_are_taken_in_turns() -> None:
     seen = []
     runs = scenario.in_turns(["a", "b"], 2, lambda peer, number: seen.append((peer, number)) or f"{peer}{number}")
-    assert seen == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("a", 2), ("b", 2)]
-    assert runs == [["a1", "a2"], ["b1", "b2"]]
+    assert seen == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert runs == [["a0", "a1"], ["b0", "b1"]]
+
+
+def test_a_count_is_shared_out_among_the_associations() -> None:
+    assert [ingest.Case("", 1, 60, 4).times(factor) for factor in (1, 0.2, 0.01)] == [60, 12, 4]
+
+
+# -- on their way ------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_is_of_what_follows_the_first_of_each_association() -> None:
+    waves = [wave * 0.04 for wave in range(5) for _ in range(4)]
+    assert forward.rate(waves, 4) == pytest.approx(100)
+    assert forward.rate([1, 1.5, 2], 1) == 2
+
+
+def test_a_line_delays_what_is_said_and_not_one_chunk_by_another() -> None:
+    arrivals = []
+
+    def read(listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        with sock:
+            while sock.recv(1 << 16):
+                arrivals.append(time.monotonic())
+
+    with socket.create_server((LOCAL, 0)) as listener, line.Line(listener.getsockname()[1], 0.4) as proxy:
+        reader = threading.Thread(target=read, args=(listener,))
+        reader.start()
+        with socket.create_connection((LOCAL, proxy.port)) as sock:
+            began = time.monotonic()
+            for _ in range(30):  # apart, so that each is a chunk of its own
+                sock.sendall(bytes(1 << 16))
+                time.sleep(0.01)
+        reader.join(10)
+    assert arrivals[0] - began >= 0.2
+    assert len(arrivals) > 10
+    assert arrivals[-1] - began < 2
+
+
+def test_stock_pynetdicom_sends_and_receives(tmp_path: Path) -> None:
+    sample = samples.make_instances(1)[0]
+    paths = senders.files(tmp_path / "files", sample, 20)
+    with peers.Stock(tmp_path / "stock") as receiver:
+        sender = senders.stock(receiver.port, receiver.called, paths)
+        run = forward.measure(sender, receiver, 20, 0)
+        assert receiver.held() == 20 * sender.share
+        assert sorted(receiver.files.iterdir())[0].read_bytes()[-1000:] == sample.dataset[-1000:]
+    assert run["rate"] > 0
+
+
+def test_the_yardstick_keeps_what_it_answers_for(tmp_path: Path) -> None:
+    with peers.Yardstick(tmp_path, 2) as yardstick:
+        ingest.measure(yardstick, CASE, 8, 0)
+        kept = {path.name: path.read_bytes()[132:] for path in yardstick.files.iterdir()}
+        with contextlib.closing(sqlite3.connect(tmp_path / "files.sqlite")) as database:
+            rows = database.execute("SELECT uid, sha256 FROM instances").fetchall()
+    assert len(kept) == 8
+    assert sorted(rows) == sorted((uid, hashlib.sha256(raw).hexdigest()) for uid, raw in kept.items())
 
 
 # -- CPU ---------------------------------------------------------------------------------------------------------
@@ -199,12 +264,40 @@ def test_a_process_name_may_hold_brackets_and_spaces() -> None:
     assert cpu.parse(line) == cpu.Stat(parent=7, own=120, reaped=7)
 
 
+# -- memory ------------------------------------------------------------------------------------------------------
+
+
+def test_a_large_object_is_made_while_it_is_sent(receiver: wire.Receiver) -> None:
+    sample = samples.make_instances(1)[0]
+    with wire.Association(LOCAL, receiver.port, "PARTNER", "TESTER", wire.contexts_for([sample])) as association:
+        assert memory.send(association, sample, 4090 * 3) == 0
+        assert memory.send(association, sample, 10_000) == 0
+    whole, partly = (samples.decode(received.dataset) for received in receiver.wait_for(2))
+    assert (whole.PixelData, partly.PixelData) == (bytes(4090 * 3), bytes(10_000))
+    assert whole.SOPInstanceUID == sample.sop_instance
+
+
+def test_a_peak_that_is_over_is_seen() -> None:
+    processes.forget_peak(os.getpid())
+    before = processes.rss(os.getpid())
+    bytes(bytearray(b"x") * 50_000_000)
+    assert 45 < processes.peak(os.getpid()) - before < 150
+    assert 0 < processes.pss(os.getpid()) < processes.rss(os.getpid()) + 1
+
+
+def test_connections_are_counted_by_who_took_them(receiver: wire.Receiver) -> None:
+    with wire.Association(LOCAL, receiver.port, "PARTNER", "TESTER"):
+        assert processes.connections(os.getpid(), receiver.port) == 1
+        assert processes.connections(os.getppid(), receiver.port) == 0
+
+
 # -- figures -----------------------------------------------------------------------------------------------------
 
 
 def test_a_spread_shows_median_and_extremes() -> None:
     spread = Spread((3.0, 1.0, 2.04))
     assert (spread.median, spread.text(1)) == (2.04, "2.0 (1.0–3.0)")
+    assert Spread((3.0,)).text() == "3"
     assert spread.as_json() == {"median": 2.04, "min": 1.0, "max": 3.0, "runs": [3.0, 1.0, 2.04]}
 
 
@@ -216,23 +309,52 @@ def test_a_ratio_compares_runs_of_the_same_round() -> None:
 
 
 def test_a_table_is_aligned() -> None:
-    text = figures.table(("peer", "rate"), [("a", "1,000.0"), ("longer", "2")])
-    assert text.splitlines() == ["peer       rate", "──────  ───────", "a       1,000.0", "longer        2"]
+    text = figures.table(("peer", "of", "rate"), [("a", "b", "1,000.0"), ("longer", "c", "2")], words=2)
+    assert text.splitlines() == [
+        *("peer    of     rate", "──────  ──  ───────", "a       b   1,000.0", "longer  c         2"),
+    ]
 
 
-def _run(rate: float, spent: float) -> ingest.Run:
-    return ingest.Run(rate, rate / 2, spent, 0.1)
+def outcome(*rows: tuple[str, str, float]) -> scenario.Outcome:
+    made = [scenario.row(case, peer, [{"rate": rate}, {"rate": rate}]) for case, peer, rate in rows]
+    return scenario.Outcome((scenario.Column("rate", "r/s", 1, compared=True),), made, "the note")
 
 
-def test_every_peer_is_compared_with_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {"node": (50, 4.0), "other": (100, 1.0)}
-    monkeypatch.setattr(ingest, "measure", lambda peer, case, count, number: _run(*rates[peer.name]))
-    compared = list(ingest._compared(CASE, 8, 2, [SimpleNamespace(name=name) for name in rates]))
-    assert [(name, ratios) for name, _, ratios in compared] == [("node", (None, None)), ("other", (0.5, 4.0))]
-    name, runs, ratios = compared[1]
-    assert ingest._cells(name, CASE, runs, ratios) == (
-        *("other", "2", "small", "100 (100–100)", "50.0", "1.00 (1.00–1.00)", "0.50×", "4.00×"),
-    )
-    record = ingest._record(name, CASE, runs, ratios)
-    assert record["instances_per_second"] == {"median": 100, "min": 100, "max": 100, "runs": [100, 100]}
-    assert (record["node_rate_over_peer"], record["node_cpu_over_peer"]) == (0.5, 4.0)
+def test_every_peer_is_compared_with_the_node_case_by_case() -> None:
+    found = outcome(("large", "dicomnode", 50), ("large", "other", 100), ("small", "other", 1))
+    assert [line.split() for line in found.text().splitlines()[2:]] == [
+        ["large", "dicomnode", "50.0", "(50.0–50.0)", "–"],
+        ["other", "100.0", "(100.0–100.0)", "0.50×"],
+        ["small", "other", "1.0", "(1.0–1.0)", "–"],
+        ["the", "note"],
+    ]
+    assert found.records()[1]["rate"] == {"median": 100, "min": 100, "max": 100, "runs": [100, 100]}
+
+
+AIM = aims.Aim("s", "large", "rate", 0.5, "other")
+
+
+@pytest.mark.parametrize(
+    ("aim", "ours", "met"),
+    [
+        (AIM, 50, True),
+        (AIM, 49, False),
+        (replace(AIM, most=True), 50, True),
+        (replace(AIM, most=True), 51, False),
+        (replace(AIM, peer="", bound=50), 50, True),
+        (replace(AIM, peer="", bound=50), 49, False),
+    ],
+)
+def test_an_aim_is_a_bound_on_a_figure_or_on_a_ratio(
+    monkeypatch: pytest.MonkeyPatch, aim: aims.Aim, ours: float, met: bool
+) -> None:
+    monkeypatch.setattr(aims, "AIMS", (aim, replace(aim, peer="nobody"), replace(aim, scenario="not run")))
+    (verdict,) = aims.verdicts({"s": outcome(("large", "dicomnode", ours), ("large", "other", 100))})
+    assert verdict.met is met
+    assert verdict.value == (ours / 100 if aim.peer else ours)
+    assert aims.text([verdict]).endswith(f"{int(met)} of 1 met")
+
+
+def test_every_aim_is_of_a_scenario_that_there_is() -> None:
+    assert {aim.scenario for aim in aims.AIMS} <= set(SCENARIOS)
+    assert {aim.case for aim in aims.AIMS if aim.scenario == "ingest"} == set(map(str, ingest.CASES))

@@ -1,0 +1,100 @@
+"""The A-ASSOCIATE-RQ as it was received (PS3.8 9.3.2): looked over before pynetdicom decodes it, and then by it.
+
+`examine` reads what admission asks for and counts the items, so that a stranger's request costs nothing and nobody's
+costs much; `decode` hands pynetdicom a request that it can read: titles as they were admitted, and without the items
+and sub-items that nobody knows, which are to be skipped (PS3.8 9.3.1). Both raise Broken on what is no request.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from dicomnode.net.reactor import INVALID_VALUE, Broken
+from dicomnode.rules.admission import Caller
+from dicomnode.rules.contexts import MOST
+
+_FIXED = 74
+_APPLICATION, _CONTEXT, _USER = 0x10, 0x20, 0x50
+_KNOWN = frozenset(range(0x51, 0x59))
+"""Sub-items of user information that a request may have (PS3.7 D.3.3)."""
+_ITEM = struct.Struct(">BxH")
+_SYNTAXES = 16 * MOST
+"""Sub-items of all contexts together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that has the right form. Titles without padding, as they came; `items` are those that are known."""
+
+    called_ae_title: str
+    calling_ae_title: str
+    version: int
+    application_context: str
+    items: bytes
+
+
+def examine(pdu: bytes | bytearray) -> Request:
+    """Look a whole PDU over. Broken: lengths that do not fit, over 128 contexts, an id that is even or there twice."""
+    if len(pdu) < _FIXED:
+        raise _invalid("is too short")
+    kept, application, ids, syntaxes = [], "", [], 0
+    for kind, item, value in _items(bytes(pdu[_FIXED:])):
+        if kind == _APPLICATION:
+            application = value.rstrip(b"\0 ").decode("ascii", "replace")
+        elif kind == _CONTEXT:
+            ids.append(value[0] if len(value) >= 4 else 0)
+            syntaxes += sum(1 for _ in _items(value[4:]))
+        elif kind == _USER:
+            item = _packed(_USER, b"".join(sub for known, sub, _ in _items(value) if known in _KNOWN))
+        else:
+            continue
+        kept.append(item)
+    if len(ids) > MOST or syntaxes > _SYNTAXES:
+        raise _invalid(f"proposes {len(ids)} contexts with {syntaxes} syntaxes")
+    if len(set(ids)) != len(ids) or any(number % 2 == 0 for number in ids):
+        raise _invalid("has a context id that is even, or there twice")
+    (version,) = struct.unpack_from(">H", pdu, 6)
+    return Request(_title(pdu[10:26]), _title(pdu[26:42]), version, application, b"".join(kept))
+
+
+def decode(request: Request, caller: Caller) -> A_ASSOCIATE:
+    """The request as pynetdicom's primitive, with the titles of a caller that was admitted."""
+    titles = caller.called_ae_title.encode("ascii").ljust(16) + caller.calling_ae_title.encode("ascii").ljust(16)
+    body = struct.pack(">HH", 1, 0) + titles + bytes(32) + request.items
+    pdu = A_ASSOCIATE_RQ()
+    try:
+        pdu.decode(struct.pack(">BxI", 1, len(body)) + body)
+        return pdu.to_primitive()
+    except Exception as error:  # whatever the library makes of hostile items
+        raise _invalid(f"cannot be read ({type(error).__name__})") from error
+
+
+def _invalid(what: str) -> Broken:
+    return Broken(f"an A-ASSOCIATE-RQ that {what}", INVALID_VALUE)
+
+
+def _items(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Type, all bytes and value of each item (PS3.8 9.3.2)."""
+    offset = 0
+    while offset < len(data):
+        if offset + _ITEM.size > len(data):
+            raise _invalid("ends within an item")
+        kind, length = _ITEM.unpack_from(data, offset)
+        end = offset + _ITEM.size + length
+        if end > len(data):
+            raise _invalid("ends within an item")
+        yield kind, data[offset:end], data[offset + _ITEM.size : end]
+        offset = end
+
+
+def _packed(kind: int, value: bytes) -> bytes:
+    return _ITEM.pack(kind, len(value)) + value
+
+
+def _title(raw: bytes | bytearray) -> str:
+    return raw.decode("latin-1").strip(" \0")

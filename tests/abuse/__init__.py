@@ -1,0 +1,8 @@
+"""Abuse of a running node on raw sockets: rude, broken and hostile peers, while a good partner goes on working."""
+
+from tests.abuse import content, floods, handshakes, lengths, slow
+from tests.abuse.siege import Abuse
+
+__all__ = ["ABUSES", "Abuse"]
+
+ABUSES: tuple[Abuse, ...] = (*slow.ABUSES, *handshakes.ABUSES, *lengths.ABUSES, *floods.ABUSES, *content.ABUSES)

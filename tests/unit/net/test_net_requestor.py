@@ -1,0 +1,438 @@
+"""net/requestor.py and net/channel.py, with a partner on a socket: what is sent, kept open, replaced, waited for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.dicom import part10
+from dicomnode.errors import AssociationLost, ContextMissing, Unreachable, Unreadable
+from dicomnode.net import channel, reading
+from dicomnode.net.requestor import Requestor
+from dicomnode.operations.ports import Originator, Outgoing
+from tests import fakes
+from tests.node import wait_until
+from tests.receiver import Receiver
+from tests.samples import Sample, make_instances
+from tests.upper_layer import ASSOCIATE_AC, C_STORE, RESPONSE, Associate, Channel
+
+CT, SR, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.22", "1.2.840.10008.1.2.1"
+CTS = ((CT, EXPLICIT),)
+SRS = ((SR, EXPLICIT),)
+LONG = 3600.0
+
+Put = Callable[..., Outgoing]
+
+
+def config(folder: Path, port: int, *, response: str = "5s") -> NodeConfig:
+    text = fakes.CONFIG.replace("host: 10.9.0.5, port: 104", f"host: 127.0.0.1, port: {port}")
+    return fakes.configuration(text.replace("retry_first: 30s", f"retry_first: 30s, response: {response}"), folder)
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    """A file as the archive keeps it, and what the index knows of it; every one has another SOP Instance UID."""
+    samples = iter(make_instances(200, seed="requestor"))
+
+    def make(size: int = 0, sop_class: str = CT) -> Outgoing:
+        sample: Sample = next(samples)
+        dataset = sample.dataset + os.urandom(size)
+        path = tmp_path / f"{sample.sop_instance}.dcm"
+        header = part10.encode(sop_class, sample.sop_instance, EXPLICIT, part10.Origin("CT1", "harbour", 1, "A", "B"))
+        path.write_bytes(header + dataset)
+        digest = hashlib.sha256(dataset).hexdigest()
+        return Outgoing(sop_class, sample.sop_instance, EXPLICIT, path, len(dataset), digest)
+
+    return make
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as it:
+        yield it
+
+
+@pytest.fixture
+def requestor(tmp_path: Path, receiver: Receiver) -> Iterator[Requestor]:
+    it = Requestor(config(tmp_path, receiver.port), linger=LONG)
+    yield it
+    it.close()
+
+
+@pytest.fixture
+def partner(tmp_path: Path, receiver: Receiver) -> Partner:
+    return config(tmp_path, receiver.port).partners["PUBPACS"]
+
+
+def store(requestor: Requestor, partner: Partner, *instances: Outgoing) -> list[int]:
+    """One batch."""
+    pairs = sorted({instance.context for instance in instances})
+    with requestor.associate(partner, pairs) as link:
+        return [link.send(one, following=two) for one, two in itertools.zip_longest(instances, instances[1:])]
+
+
+def arrived(receiver: Receiver) -> list[tuple[str, str]]:
+    return [(each.sop_instance, each.sha256) for each in receiver.received]
+
+
+def whole(*instances: Outgoing) -> list[tuple[str, str]]:
+    return [(each.sop_instance_uid, each.sha256) for each in instances]
+
+
+# -- what goes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_pdu", [0, 16, 128, 16384, 1 << 20])
+def test_a_batch_arrives_whole_whatever_pdus_the_partner_takes(
+    tmp_path: Path, put: Put, partner: Partner, requestor: Requestor, receiver: Receiver, max_pdu: int
+) -> None:
+    receiver.max_pdu = max_pdu
+    instances = [put(), put(3_001 if max_pdu == 16 else 1_000_001), put(8)]
+    assert store(requestor, partner, *instances) == [0, 0, 0]
+    assert arrived(receiver) == whole(*instances)
+    assert [len(request.contexts) for request in receiver.requests] == [1]
+
+
+def test_a_sub_operation_names_its_originator(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    with requestor.associate(partner, CTS) as link:
+        link.send(put(), Originator("RAD_WS", 7, 2))
+    (found,) = receiver.received
+    assert (found.move_originator, found.move_message_id, found.priority) == ("RAD_WS", 7, 2)
+
+
+def test_what_follows_need_not_be_what_was_announced(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    first, announced, instead, report = put(), put(600_000), put(600_000), put(0, SR)
+    with requestor.associate(partner, CTS) as link:
+        link.send(first, following=announced)
+        link.send(instead, following=report)  # which this association cannot carry
+        link.send(announced)
+    assert arrived(receiver) == whole(first, instead, announced)
+
+
+# -- kept open -------------------------------------------------------------------------------------------------
+
+
+def test_the_next_batch_goes_on_the_same_association(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    for _ in range(3):
+        assert store(requestor, partner, put(), put()) == [0, 0]
+    assert len(receiver.requests) == 1
+    assert len(receiver.received) == 6
+    requestor.close()
+    receiver.wait_until(lambda: not receiver.open_associations, what="the release")
+    assert not receiver.faults
+
+
+def test_it_is_released_when_its_time_is_over(tmp_path: Path, put: Put, partner: Partner, receiver: Receiver) -> None:
+    it = Requestor(config(tmp_path, receiver.port), linger=0.1)
+    store(it, partner, put())
+    receiver.wait_until(lambda: not receiver.open_associations, what="the release")
+    store(it, partner, put())
+    assert len(receiver.requests) == 2
+    assert not receiver.faults
+    it.close()
+
+
+def test_without_lingering_it_is_released_at_once(
+    tmp_path: Path, put: Put, partner: Partner, receiver: Receiver
+) -> None:
+    it = Requestor(config(tmp_path, receiver.port))
+    store(it, partner, put())
+    receiver.wait_until(lambda: not receiver.open_associations, what="the release")
+    assert it._lingering._thread is None
+    assert not receiver.faults
+
+
+def test_two_at_once_are_two_associations_and_both_are_kept(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    for _ in range(2):
+        with requestor.associate(partner, CTS) as one, requestor.associate(partner, CTS) as two:
+            one.send(put())
+            two.send(put())
+    assert len(receiver.requests) == 2
+
+
+def test_contexts_it_does_not_have_need_another_that_has_them_all(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    for sop_class in (CT, SR, CT, SR):
+        assert store(requestor, partner, put(0, sop_class)) == [0]
+    assert [len(request.contexts) for request in receiver.requests] == [1, 2]
+    assert receiver.open_associations == 1
+
+
+def test_what_was_refused_is_not_asked_for_again(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    receiver.accept = lambda abstract, syntaxes: None if abstract == SR else syntaxes[0]
+    for _ in range(2):
+        with requestor.associate(partner, (*CTS, *SRS)) as link:
+            with pytest.raises(ContextMissing, match="does not accept"):
+                link.send(put(0, SR))
+            assert link.send(put()) == 0
+    assert len(receiver.requests) == 1
+
+
+# -- over before we could know ----------------------------------------------------------------------------------
+
+
+def _closed(receiver: Receiver) -> None:
+    for peer in list(receiver._open.values()):
+        peer.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _aborted(receiver: Receiver) -> None:
+    for peer in list(receiver._open.values()):
+        peer.send_raw(bytes.fromhex("07000000000400000000"))
+
+
+@pytest.mark.parametrize("end", [_closed, _aborted])
+def test_an_association_that_the_partner_has_ended_is_not_used(
+    put: Put,
+    partner: Partner,
+    requestor: Requestor,
+    receiver: Receiver,
+    end: Callable[[Receiver], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store(requestor, partner, put())
+    (kept,) = requestor._lingering._kept
+    end(receiver)
+    wait_until(lambda: kept.association._channel.is_over, 10, "the end to arrive")
+    sends: list[int] = []
+    monkeypatch.setattr(kept.association._channel, "send", lambda data: sends.append(len(data)))
+    assert store(requestor, partner, put()) == [0]
+    assert len(receiver.requests) == 2
+    assert sends == [], "nothing was sent on the one that was over"
+
+
+def test_one_that_ends_at_its_first_request_is_replaced_and_nobody_is_told(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    receiver.abort_after = 1
+    instances = [put(), put(700_000), put(100)]
+    for instance in instances:
+        assert store(requestor, partner, instance) == [0]
+    assert len(receiver.requests) == 3
+    assert arrived(receiver) == whole(*instances)
+
+
+def test_it_is_tried_once(put: Put, partner: Partner, requestor: Requestor, receiver: Receiver) -> None:
+    store(requestor, partner, put())
+    receiver.abort_after = 0
+    with pytest.raises(AssociationLost):
+        store(requestor, partner, put())
+    assert len(receiver.requests) == 2
+    assert len(receiver.aborted) == 2
+
+
+def test_a_fresh_association_that_is_lost_is_lost(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    receiver.abort_after = 0
+    with pytest.raises(AssociationLost):
+        store(requestor, partner, put())
+    assert len(receiver.requests) == 1
+
+
+def test_one_that_has_answered_since_and_is_lost_is_lost(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    receiver.abort_after = 2
+    store(requestor, partner, put())
+    with pytest.raises(AssociationLost):
+        store(requestor, partner, put(), put())
+    assert len(receiver.requests) == 1
+    assert len(receiver.received) == 2
+
+
+def test_a_partner_that_is_gone_meanwhile_is_unreachable(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    store(requestor, partner, put())
+    receiver.stop()
+    with pytest.raises(Unreachable):
+        store(requestor, partner, put())
+
+
+# -- the last PDV is withheld -----------------------------------------------------------------------------------
+
+
+def _damage(instance: Outgoing) -> None:
+    raw = bytearray(instance.path.read_bytes())
+    raw[-1] ^= 1
+    instance.path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_damaged_file_is_never_completed_and_its_association_is_aborted(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver, kept: bool
+) -> None:
+    """Also on one that was kept open. The next instance goes on a new one, and is charged with nothing."""
+    good, bad, after = put(3_000_000), put(3_000_000), put(3_000_000)
+    _damage(bad)
+    if kept:
+        assert store(requestor, partner, good) == [0]
+    with requestor.associate(partner, CTS) as link:
+        if not kept:
+            assert link.send(good) == 0
+        with pytest.raises(Unreadable, match="is not what was received"):
+            link.send(bad, following=after)
+        receiver.wait_until(lambda: not receiver.open_associations, what="the A-ABORT")
+        assert [type(fault).__name__ for fault in receiver.faults] == ["Aborted"]
+        assert link.send(after) == 0
+    assert arrived(receiver) == whole(good, after)
+    assert len(receiver.requests) == 2
+
+
+def test_a_damaged_file_of_which_nothing_was_sent_disturbs_nobody(
+    put: Put, partner: Partner, requestor: Requestor, receiver: Receiver
+) -> None:
+    bad, after = put(1000), put(1000)
+    _damage(bad)
+    with requestor.associate(partner, CTS) as link:
+        with pytest.raises(Unreadable):
+            link.send(bad, following=after)
+        assert link.send(after) == 0
+    assert arrived(receiver) == whole(after)
+    assert len(receiver.requests) == 1
+    assert not receiver.faults
+
+
+# -- partners that take their time ------------------------------------------------------------------------------
+
+
+class Slow:
+    """A partner with a socket of its own manners: takes `rate` bytes a second, and stops taking after `most`."""
+
+    def __init__(self, *, rate: float = 1e9, most: float = 1e9, answers: bool = True) -> None:
+        self.rate, self.most, self.answers = rate, most, answers
+        self.firsts: list[int] = []
+        """How many bytes each message's first recv brought."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        self.port = self._listener.getsockname()[1]
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Slow:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
+        self._listener.close()
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        sock, _ = self._listener.accept()
+        peer = Channel(sock, 20)
+        with contextlib.suppress(Exception), sock:
+            request = Associate.decode(peer.recv_pdu()[1])
+            results = {n: (0, syntaxes[0]) for n, (_, syntaxes) in request.contexts.items()}
+            answer = Associate(request.called, request.calling, max_pdu=0, results=results)
+            peer.send_raw(answer.encode(ASSOCIATE_AC))
+            while True:
+                self._take(sock)
+                if self.answers:
+                    self._respond(peer)
+
+    def _take(self, sock: socket.socket) -> None:
+        """Take a message: until its last data PDV."""
+        raw, start, begun = bytearray(), time.monotonic(), False
+        while not _complete(raw):
+            if len(raw) >= self.most:
+                self._ended.wait(20)
+                return
+            piece = sock.recv(1 << 16)
+            if not piece or piece.startswith(b"\5"):  # an A-RELEASE-RQ
+                raise ConnectionError
+            if not begun:
+                self.firsts.append(len(piece))
+                begun = True
+            raw += piece
+            self._ended.wait(max(0.0, start + len(raw) / self.rate - time.monotonic()))
+
+    def _respond(self, peer: Channel) -> None:
+        command = {"AffectedSOPClassUID": CT, "CommandField": C_STORE | RESPONSE, "MessageIDBeingRespondedTo": 1}
+        peer.send_message(1, {**command, "Status": 0})
+
+
+def _complete(raw: bytes) -> bool:
+    at = 0
+    while at + 12 <= len(raw):
+        length, control = struct.unpack_from(">BxI", raw, at)[1], raw[at + 11]
+        at += 6 + length
+        if control == 2 and at <= len(raw):
+            return True
+    return False
+
+
+def test_a_slow_partner_is_waited_for_while_it_takes_anything(
+    tmp_path: Path, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One call of ours, of 1 MB, takes twice the deadline, on a line of 1 MB/s."""
+
+    def tuned(connection: socket.socket, seconds: float) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+
+    monkeypatch.setattr(channel, "_tuned", tuned)
+    monkeypatch.setattr(reading, "_SIZE", 1 << 20)
+    with Slow(rate=1e6) as slow:
+        known = config(tmp_path, slow.port, response="0.5s")
+        begun = time.monotonic()
+        assert store(Requestor(known), known.partners["PUBPACS"], put(1_500_000)) == [0]
+        assert time.monotonic() - begun > 1, "it was slow indeed"
+
+
+def test_the_time_for_an_answer_begins_when_the_partner_has_everything(tmp_path: Path, put: Put) -> None:
+    """What the kernel holds back, some MB, takes far more than the deadline at 2 MB/s."""
+    with Slow(rate=2e6) as slow:
+        known = config(tmp_path, slow.port, response="0.5s")
+        begun = time.monotonic()
+        assert store(Requestor(known), known.partners["PUBPACS"], put(4_000_000)) == [0]
+        assert time.monotonic() - begun > 1.5, "it was slow indeed"
+
+
+def test_a_partner_that_stops_taking_is_given_up(tmp_path: Path, put: Put) -> None:
+    with Slow(most=100_000) as stalled:
+        known = config(tmp_path, stalled.port, response="0.3s")
+        begun = time.monotonic()
+        with pytest.raises(AssociationLost):
+            store(Requestor(known), known.partners["PUBPACS"], put(20_000_000))
+        assert 0.3 <= time.monotonic() - begun < 5
+
+
+def test_a_partner_that_takes_everything_and_answers_nothing_is_given_up(tmp_path: Path, put: Put) -> None:
+    with Slow(answers=False) as silent:
+        known = config(tmp_path, silent.port, response="0.3s")
+        begun = time.monotonic()
+        with pytest.raises(AssociationLost, match="did not answer in time"):
+            store(Requestor(known), known.partners["PUBPACS"], put(100))
+        assert 0.3 <= time.monotonic() - begun < 5
+
+
+def test_a_small_object_leaves_in_one_segment_with_its_command(tmp_path: Path, put: Put) -> None:
+    with Slow() as partner:
+        known = config(tmp_path, partner.port)
+        instance = put(10_000)
+        assert store(Requestor(known), known.partners["PUBPACS"], instance) == [0]
+        assert partner.firsts[0] > instance.size

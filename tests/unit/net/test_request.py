@@ -1,0 +1,102 @@
+"""A-ASSOCIATE-RQs as they may come: what is read of them, what is skipped, what is none."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+
+import pytest
+
+from dicomnode.net import request as requests
+from dicomnode.net.reactor import Broken
+from dicomnode.rules.admission import Caller
+
+_CALLER = Caller("CT1", "REFERNODE", "127.0.0.1")
+_APPLICATION = b"1.2.840.10008.3.1.1.1"
+_VERIFICATION, _IMPLICIT_LE = b"1.2.840.10008.1.1", b"1.2.840.10008.1.2"
+
+
+def _item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(value)) + value
+
+
+def _context(number: int, *syntaxes: bytes) -> bytes:
+    items = _item(0x30, _VERIFICATION) + b"".join(_item(0x40, syntax) for syntax in syntaxes or (_IMPLICIT_LE,))
+    return _item(0x20, bytes((number, 0, 0, 0)) + items)
+
+
+_USER = _item(0x50, _item(0x51, struct.pack(">I", 16384)) + _item(0x52, b"1.2.3"))
+
+
+def _request(
+    *items: bytes, called: bytes = b"REFERNODE", calling: bytes = b"CT1", version: int = 1
+) -> bytes:
+    body = struct.pack(">HH", version, 0) + called.ljust(16) + calling.ljust(16) + bytes(32) + b"".join(items)
+    return struct.pack(">BxI", 1, len(body)) + body
+
+
+def _usual(*contexts: bytes, **more: bytes) -> bytes:
+    return _request(_item(0x10, _APPLICATION), *(contexts or (_context(1),)), _USER, **more)  # type: ignore[arg-type]
+
+
+def test_a_usual_request_is_read() -> None:
+    found = requests.examine(_usual(_context(1), _context(3, b"1.2.840.10008.1.2.1", _IMPLICIT_LE)))
+    assert (found.called_ae_title, found.calling_ae_title, found.version) == ("REFERNODE", "CT1", 1)
+    assert found.application_context == _APPLICATION.decode()
+    primitive = requests.decode(found, _CALLER)
+    assert (primitive.called_ae_title, primitive.calling_ae_title) == ("REFERNODE", "CT1")
+    proposed = [(c.context_id, c.transfer_syntax) for c in primitive.presentation_context_definition_list]
+    assert proposed == [(1, ["1.2.840.10008.1.2"]), (3, ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2"])]
+    assert primitive.maximum_length_received == 16384
+
+
+def test_items_that_nobody_knows_are_skipped() -> None:
+    user = _item(0x50, _item(0x51, struct.pack(">I", 4096)) + _item(0x6F, b"what?") + _item(0x52, b"1.2.3"))
+    raw = _request(_item(0x10, _APPLICATION), _item(0x77, b"what?"), _context(1), user)
+    primitive = requests.decode(requests.examine(raw), _CALLER)
+    assert primitive.maximum_length_received == 4096
+    assert len(primitive.presentation_context_definition_list) == 1
+
+
+@pytest.mark.parametrize(
+    ("title", "read"),
+    [(b" AET", "AET"), (b"AET\0\0", "AET"), (bytes(16), ""), (b" " * 16, ""), (b"\xff\n/..", "\xff\n/..")],
+)
+def test_a_title_is_read_without_its_padding(title: bytes, read: str) -> None:
+    assert requests.examine(_usual(calling=title)).calling_ae_title == read
+
+
+def test_the_version_is_read_as_it_is() -> None:
+    assert requests.examine(_request(_item(0x10, _APPLICATION), version=0x8002)).version == 0x8002
+
+
+_BROKEN = {
+    "too short": _usual()[:70],
+    "an item that ends beyond the end": _usual()[:-1],
+    "an item's header cut": _usual() + b"\x20",
+    "a length that lies": _request(_item(0x10, _APPLICATION), b"\x20\0\xff\xff" + bytes(10)),
+    "129 contexts": _usual(*(_context(n % 256) for n in range(129))),
+    "20,000 contexts": _usual(*[_context(1)] * 20_000),
+    "an even id": _usual(_context(2)),
+    "an id of 0": _usual(_context(0)),
+    "an id twice": _usual(_context(1), _context(1)),
+    "3,000 transfer syntaxes": _usual(_context(1, *[b"1.2"] * 3000)),
+    "a context without an id": _request(_item(0x10, _APPLICATION), _item(0x20, b"\1")),
+}
+
+
+@pytest.mark.parametrize("raw", _BROKEN.values(), ids=_BROKEN)
+def test_what_is_no_request_is_refused(raw: bytes) -> None:
+    with pytest.raises(Broken):
+        requests.examine(raw)
+
+
+_ID = bytes((1, 0, 0, 0))
+
+
+@pytest.mark.filterwarnings("ignore:The value length")
+@pytest.mark.parametrize("item", [_item(0x20, _ID), _item(0x20, _ID + _item(0x30, b"9" * 200)), _item(0x50, b"")])
+def test_what_pynetdicom_cannot_read_is_broken_and_nothing_worse(item: bytes) -> None:
+    found = requests.examine(_request(_item(0x10, _APPLICATION), item))
+    with contextlib.suppress(Broken):
+        assert requests.decode(found, _CALLER).calling_ae_title == "CT1"
