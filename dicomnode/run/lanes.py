@@ -1,7 +1,7 @@
 """Lanes: one for each partner that can be called, each with as many slots (threads) as it may have associations.
 
 A lane that is stuck is its own affair. Slots sleep until their lane is called, and one thread knows when to call which:
-it looks after each commit of any process (at most twenty times a second), when something is due, and every few seconds
+it looks after each commit of any process (at most five times a second), when something is due, and every few seconds
 in any case.
 """
 
@@ -21,7 +21,7 @@ from dicomnode.store.bell import Ear
 
 log = logging.getLogger(__name__)
 
-_APART = 0.05
+_APART = 0.2
 _LONGEST = 5.0
 
 

@@ -1,6 +1,6 @@
 """The housekeeper's rounds: one at its start, one after each commit of anybody, one when something is due.
 
-However much is committed, rounds are a quarter of a second apart; if nothing is, there is one every ten seconds, so
+However much is committed, rounds are half a second apart; if nothing is, there is one every ten seconds, so
 that a ring of the bell that was lost delays something and forgets nothing.
 """
 
@@ -16,7 +16,7 @@ from dicomnode.store.bell import Ear
 
 log = logging.getLogger(__name__)
 
-_APART = 0.25
+_APART = 0.5
 _LONGEST = 10.0
 _CHECKPOINT, _OFTEN = 10.0, 1.0
 _LARGE = 8 << 20

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _arguments(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are ended as for Ctrl-C
     with tempfile.TemporaryDirectory(prefix="bench-", dir=chosen.folder) as folder:
+        machine.spread(Path(folder))
         facts = machine.facts(Path(folder))
         print("   ".join(f"{name}: {value}" for name, value in facts.items()))
         bench = Bench(chosen.full, Path(folder), lambda line: print(line, file=sys.stderr), chosen.probe)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from dicomnode.net import reactor
 from dicomnode.net.reactor import LAST, MAXIMUM_LENGTH, Broken, Reactor, abort_pdu, reject_pdu
 
 _RELEASE_RQ, _RELEASE_RP = bytes.fromhex("05000000000400000000"), bytes.fromhex("06000000000400000000")
@@ -62,7 +63,8 @@ class Peer:
 
 
 @pytest.fixture
-def peer() -> Iterator[Peer]:
+def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
+    monkeypatch.setattr(reactor, "_ARTIM", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as server:
         theirs = socket.create_connection(server.getsockname())
         ours, _ = server.accept()
