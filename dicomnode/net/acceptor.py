@@ -6,6 +6,7 @@ connection. `drain` stops accepting, lets what is open come to its end, and abor
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -61,16 +62,20 @@ class Acceptor:
 
     def _admit(self, visitor: Visitor) -> None:
         """Give a connection that has brought its request a thread of its own."""
-        assoc = Reception(self._ae, visitor, self._node, self._slots, self._left)
-        with self._changed:
-            self._open.add(assoc)
+        assoc = None
         try:
+            assoc = Reception(self._ae, visitor, self._node, self._slots, self._left)
+            with self._changed:
+                self._open.add(assoc)
             assoc.start()
-        except RuntimeError:  # no thread can be had
-            log.error("no thread for an association from=%s", visitor.address)
-            self._left(assoc)
+        except (OSError, MemoryError, RuntimeError) as error:  # no memory, or no thread, can be had
+            log.error("no room for an association from=%s: %s", visitor.address, error)
+            if assoc:
+                self._left(assoc)
             self._slots.gone()
-            assoc.reactor.send(_CONGESTED)
+            with contextlib.suppress(OSError):
+                visitor.socket.setblocking(False)
+                visitor.socket.send(_CONGESTED)
             visitor.socket.close()
 
     def _left(self, assoc: Reception) -> None:

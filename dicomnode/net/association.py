@@ -8,7 +8,8 @@ thread. It lives and dies under the configuration that it was negotiated under.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pydicom.uid import UID
@@ -73,18 +74,26 @@ class Reception(Association):
     def run_reactor(self) -> None:
         """The association's life, from its request to its end; nothing half-received is left behind."""
         try:
-            self._live()
+            with self._counted():
+                self._live()
         except Exception:
             log.exception("an association failed by our own fault")
             self.reactor.abort("aborted: our own fault", abort_pdu(2))
         finally:
             self.dimse.discard()
-            if self.partner:
-                log.info("association from=%s %s", self.partner.name, self.reactor.end)
-                self.slots.leave(self.partner, self.caller.address)
             self._over(self)
             self.reactor.close()
             self.slots.gone()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A block in which it may have a slot, which it gives back."""
+        try:
+            yield
+        finally:
+            if self.partner:
+                log.info("association from=%s %s", self.partner.name, self.reactor.end)
+                self.slots.leave(self.partner, self.caller.address)
 
     def _live(self) -> None:
         if not self._door.opens(self._request):

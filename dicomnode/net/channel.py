@@ -1,20 +1,24 @@
 """One association as its requestor, on a blocking socket: PDUs, with a deadline on every wait (PS3.8 9.3).
 
-pynetdicom's PDU classes say the negotiation; the data goes by hand. A deadline is of standing still: whoever takes
-another byte within it, or has the kernel's queue shrink, is waited for, be the line ever so slow. What may fail:
-Unreachable and Rejected while it opens, AssociationLost from then on.
+pynetdicom's PDU classes say the negotiation; the data goes by hand. While we send, a deadline is of standing still:
+whoever takes another byte within it, or has the kernel's queue shrink, is waited for, be the line ever so slow. An
+answer has as long to begin from when its request was taken, and once more as long to be whole, however it comes; it
+is of bounded length. A release never takes longer than its farewell. What may fail: Unreachable and Rejected while it
+opens, AssociationLost from then on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import select
 import socket
 import ssl
 import struct
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -42,8 +46,12 @@ _MOST = 262144
 """The longest PDUs that we fill, where a partner takes any: longer ones were no faster."""
 _LONGEST = 1 << 20
 """No PDU that a partner sends us as its acceptor has a reason to be longer."""
+_LONGEST_COMMAND = 65536
+"""No response's command set has a reason to be longer."""
 _FAREWELL = 3.0
-"""Seconds that a partner may take to answer a release: there is nothing left to lose."""
+"""Seconds that a release may take, with its answer: there is nothing left to lose."""
+_LOOKS = 4
+"""How often, within a deadline, we look whether the partner has taken something."""
 _HEADER = struct.Struct(">BxI")
 PDV = struct.Struct(">BxIIBB")
 """The header of a P-DATA-TF, and of the one PDV in it: PDU type, its length, the PDV's length, context, control."""
@@ -67,7 +75,6 @@ class Channel:
         if over:
             self._socket = _encrypted(self._socket, over, address[0])
         self._response = response
-        self._socket.settimeout(response)
         self._received = bytearray()
         self.accepted: frozenset[int] = frozenset()
         self.step = _MOST - PDV.size
@@ -78,7 +85,7 @@ class Channel:
         request.from_primitive(_request(calling, called, proposals))
         try:
             self.send(request.encode())
-            kind, pdu = self._receive()
+            kind, pdu = self._receive(self._begun())
             if kind == _RJ:
                 raise _rejected(pdu)
             if kind != _AC:
@@ -108,7 +115,7 @@ class Channel:
         """Send whole PDUs. AssociationLost: the partner has gone, or took no byte within the deadline."""
         view = memoryview(data)
         while view:
-            view = view[self._moving(self._socket.send, view) :]
+            view = view[self._moving(self._socket.send, view, math.inf) :]
 
     def send_command(self, context: int, command: bytes) -> None:
         """Send a command set."""
@@ -125,33 +132,51 @@ class Channel:
 
     def receive_command(self) -> bytes:
         """The command set of the next message; one that brings a dataset along is not expected here."""
-        command = bytearray()
-        while True:
-            kind, pdu = self._receive()
-            if kind != _DATA:
-                raise AssociationLost("the partner aborted" if kind == _ABORT else "the partner ended the association")
-            for control, fragment in _pdvs(pdu):
-                if not control & 1:
-                    raise AssociationLost("the partner sent a dataset where a response was expected")
-                command += fragment
-                if control & 2:
-                    return bytes(command)
+        by = self._begun()
+        command, last = b"", False
+        while not last:
+            more, last = self._more(by)
+            command += more
+            if len(command) > _LONGEST_COMMAND:
+                raise AssociationLost("the partner sent a response without end")
+        return command
 
-    def _receive(self) -> tuple[int, bytes]:
-        """The type of the next PDU and the whole of it. AssociationLost: closed, silent, or impossible."""
-        self._gather(6)
+    def _more(self, by: float) -> tuple[bytes, bool]:
+        """What the next PDU brings of a command set, and whether it ends there."""
+        kind, pdu = self._receive(by)
+        if kind != _DATA:
+            raise AssociationLost("the partner aborted" if kind == _ABORT else "the partner ended the association")
+        more = bytearray()
+        for control, fragment in _pdvs(pdu):
+            if not control & 1:
+                raise AssociationLost("the partner sent a dataset where a response was expected")
+            more += fragment
+            if control & 2:
+                return bytes(more), True
+        if not more:
+            raise AssociationLost("the partner sent an empty PDU")
+        return bytes(more), False
+
+    def _begun(self) -> float:
+        """Wait for the first byte of an answer; by when all of it must have come."""
+        self._gather(1, math.inf)
+        return time.monotonic() + self._response
+
+    def _receive(self, by: float) -> tuple[int, bytes]:
+        """The type of the next PDU and the whole of it. AssociationLost: closed, silent, late, or impossible."""
+        self._gather(6, by)
         kind, length = _HEADER.unpack_from(self._received)
         if length > _LONGEST:
             raise AssociationLost(f"the partner announced a PDU of {length} bytes")
-        self._gather(6 + length)
+        self._gather(6 + length, by)
         pdu = bytes(self._received[: 6 + length])
         del self._received[: 6 + length]
         return kind, pdu
 
-    def _gather(self, length: int) -> None:
+    def _gather(self, length: int, by: float) -> None:
         """Wait until so much of what follows is here; what comes along with it stays for the next PDU."""
         while len(self._received) < length:
-            piece = self._moving(self._hear, max(4096, length - len(self._received)))
+            piece = self._moving(self._hear, max(4096, length - len(self._received)), by)
             if not piece:
                 raise AssociationLost("the partner closed the connection")
             self._received += piece
@@ -161,23 +186,25 @@ class Channel:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return self._socket.recv(most)
 
-    def _moving(self, wait: Callable[[_A], _T], argument: _A) -> _T:
-        """What a wait on the socket brings; it is begun again as long as the partner takes what we have sent."""
-        left = None
-        while True:
+    def _moving(self, wait: Callable[[_A], _T], argument: _A, by: float) -> _T:
+        """What a wait on the socket brings, at the latest `by` then; the partner may take what we sent meanwhile."""
+        left, until = self._untaken(), time.monotonic() + self._response
+        while (seconds := min(by, until) - time.monotonic()) > 0:
             try:
+                self._socket.settimeout(min(seconds, self._response / _LOOKS))
                 return wait(argument)
-            except TimeoutError as error:
+            except TimeoutError:
                 before, left = left, self._untaken()
-                if not left or left == before:
-                    raise AssociationLost("the partner did not answer in time") from error
+                if left < before:
+                    until = time.monotonic() + self._response
             except OSError as error:
                 raise AssociationLost(f"the connection broke: {tls.reason(error)}") from error
+        raise AssociationLost("the partner did not answer in time")
 
     def _untaken(self) -> int:
         """Bytes that we have sent and the partner's machine has not taken (0 where the system cannot tell)."""
         count = bytearray(4)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
             fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, count)
         return int.from_bytes(count, sys.byteorder)
 
@@ -197,11 +224,11 @@ class Channel:
 
     def release(self) -> None:
         """A-RELEASE, and the end of the connection, whether or not the partner answers."""
+        by = time.monotonic() + min(self._response, _FAREWELL)
         try:
-            self._socket.settimeout(min(self._response, _FAREWELL))
-            self._socket.sendall(_RELEASE)
-            self._receive()
-        except (OSError, AssociationLost):
+            self._moving(self._socket.send, _RELEASE, by)  # so few bytes go at once, or never
+            self._receive(by)
+        except AssociationLost:
             pass
         finally:
             self._socket.close()

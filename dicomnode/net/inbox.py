@@ -184,17 +184,18 @@ class Inbox(DIMSEServiceProvider):
         message, self._message = self._message, None
         request = self._primitive(message)
         if isinstance(request, C_CANCEL):
-            if len(self.cancel_req) < _CANCELS:
-                self.cancel_req[request.MessageIDBeingRespondedTo] = request
+            self.cancel_req[request.MessageIDBeingRespondedTo] = request
+            if len(self.cancel_req) > _CANCELS:
+                del self.cancel_req[next(iter(self.cancel_req))]
         else:
             self._queue(request)
 
     def _queue(self, request: Any) -> None:
-        """A request waits to be served. What was cancelled before it came was an earlier one, whatever its number."""
+        """A request waits to be served. What was cancelled before it came was an earlier one of the same number."""
         self.requests.append((self._context, request))
         if len(self.requests) > _WAITING:
             raise Broken("requests upon requests, and no waiting for an answer")
-        self.cancel_req.clear()
+        self.cancel_req.pop(getattr(request, "MessageID", None), None)
 
 
 def _drop_impossible_values(message: DIMSEMessage) -> None:

@@ -21,6 +21,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from ipaddress import ip_network
 
 from dicomnode.net import tls
 from dicomnode.net.reactor import UNEXPECTED, abort_pdu, tune
@@ -31,10 +32,12 @@ log = logging.getLogger(__name__)
 Listener = tuple[socket.socket, ssl.SSLContext | None]
 """A socket that listens, and the TLS that is spoken on it."""
 
-_REQUEST, _HEADER = 1, 6
+_REQUEST, _ABORT, _HEADER = 1, 7, 6
 _LONGEST = 1 << 19
 """Bytes of an A-ASSOCIATE-RQ: 128 contexts with every transfer syntax there is need half of it."""
 _PIECE = 1 << 16
+_MOST = 1000
+"""Connections that wait, from all addresses together: of more, the oldest is closed."""
 _COURTESY = 0.001
 """Seconds for which a connection is left to a process that has fewer."""
 _REST = 0.5
@@ -54,8 +57,8 @@ class Visitor:
     def __repr__(self) -> str:
         return f"Visitor({self.address}, {len(self.request)} bytes)"
 
-    def hear(self) -> bool:
-        """Take in what it has sent. True when its request is whole; ValueError: that is no request; OSError: gone."""
+    def hear(self) -> None:
+        """Take in what it has sent, to the end of its request. ValueError: that is none; OSError: gone, or not yet."""
         if self.shakes_hands:
             self.socket.do_handshake()  # type: ignore[attr-defined]
             self.shakes_hands = False
@@ -64,11 +67,12 @@ class Visitor:
             if not piece:
                 raise ConnectionResetError("closed")
             self.request += piece
-        return True
 
     def _wanted(self) -> int:
         """How many bytes are missing: of the header, and then of what it announces."""
         have = len(self.request)
+        if have and self.request[0] == _ABORT:  # AA-2
+            raise ConnectionAbortedError("aborted")
         if have and self.request[0] != _REQUEST:
             raise ValueError(f"began with a PDU of type {self.request[0]:02X}H")
         if have < _HEADER:
@@ -181,8 +185,7 @@ class Porch:
             return
         except OSError as error:
             log.error("cannot accept connections: %s", error.strerror)
-            self._rest()
-            self._rest_until = time.monotonic() + _REST
+            self._make_room()
             return
         try:
             self._let_in(accepted, context, address[0].removeprefix("::ffff:"))
@@ -196,28 +199,38 @@ class Porch:
             accepted = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
         self._slots.arrived()
         visitor = Visitor(accepted, address, time.monotonic() + self._first)
-        self._visitors[visitor] = self._of_address[address][visitor] = None
         self._selector.register(accepted, selectors.EVENT_READ, visitor)
-        if len(self._of_address[address]) > self._silent:
-            self._dismiss(next(iter(self._of_address[address])), "was the oldest of too many that say nothing")
+        self._visitors[visitor] = self._of_address[_network(address)][visitor] = None
+        for crowd, most in ((self._of_address[_network(address)], self._silent), (self._visitors, _MOST)):
+            if len(crowd) > most:
+                self._dismiss(next(iter(crowd)), "was the oldest of too many that say nothing")
         self._hear(visitor)
+
+    def _make_room(self) -> None:
+        """No descriptor is left: whoever has been silent for the longest has to go, or all have to wait a moment."""
+        if self._visitors:
+            self._dismiss(next(iter(self._visitors)), "was the oldest that says nothing, and there is no room")
+        else:
+            self._rest()
+            self._rest_until = time.monotonic() + _REST
 
     def _hear(self, visitor: Visitor) -> None:
         if visitor not in self._visitors:
             return  # dismissed while its event waited
         try:
-            if visitor.hear():
-                self._forget(visitor)
-                visitor.socket.setblocking(True)
-                self._admit(visitor)
+            visitor.hear()
         except (BlockingIOError, ssl.SSLWantReadError):
             self._selector.modify(visitor.socket, selectors.EVENT_READ, visitor)
         except ssl.SSLWantWriteError:
             self._selector.modify(visitor.socket, selectors.EVENT_WRITE, visitor)
-        except ValueError as error:
-            self._dismiss(visitor, str(error), abort_pdu(2, UNEXPECTED))
         except OSError as error:
             self._gone(visitor, error)
+        except ValueError as error:
+            self._dismiss(visitor, str(error), abort_pdu(2, UNEXPECTED))
+        else:
+            self._forget(visitor)
+            visitor.socket.setblocking(True)
+            self._admit(visitor)
 
     def _gone(self, visitor: Visitor, error: OSError) -> None:
         if visitor.shakes_hands and isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
@@ -240,7 +253,12 @@ class Porch:
     def _forget(self, visitor: Visitor) -> None:
         self._selector.unregister(visitor.socket)
         del self._visitors[visitor]
-        of_address = self._of_address[visitor.address]
+        of_address = self._of_address[_network(visitor.address)]
         del of_address[visitor]
         if not of_address:
-            del self._of_address[visitor.address]
+            del self._of_address[_network(visitor.address)]
+
+
+def _network(address: str) -> str:
+    """Whom an address belongs to: in IPv6 everybody has 2⁶⁴ of them."""
+    return str(ip_network(f"{address.partition('%')[0]}/64", strict=False)) if ":" in address else address

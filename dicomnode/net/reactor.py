@@ -39,8 +39,8 @@ MAXIMUM_LENGTH = 1 << 20
 DATA, RELEASE_RQ, ABORT = 4, 5, 7
 COMMAND, LAST = 1, 2
 """Bits of a PDV's message control header (PS3.8 E.2)."""
-UNEXPECTED, INVALID_VALUE = 2, 6
-"""Reasons of an A-ABORT by the provider (PS3.8 9.3.8); 1 is an unrecognised PDU."""
+UNRECOGNISED, UNEXPECTED, INVALID_VALUE = 1, 2, 6
+"""Reasons of an A-ABORT by the provider (PS3.8 9.3.8)."""
 _HEADER = struct.Struct(">BxI")
 _PDV = struct.Struct(">IBB")
 _RELEASE_RP = bytes.fromhex("06000000000400000000")
@@ -99,6 +99,7 @@ class Reactor:
         self._deadline = 0.0
         self._poller = select.poll()
         self._poller.register(connection, select.POLLIN)
+        self._waits, self._has_all = True, False
         self._interrupted = False
 
     def __repr__(self) -> str:
@@ -122,6 +123,8 @@ class Reactor:
                 self._begin_fragment()
             else:
                 self._begin_pdu()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self._has_all = True  # that has come: not waited for, the rest of a header is taken in the next time
         except Broken as broken:
             self.abort(f"aborted: {broken}", abort_pdu(2, broken.reason))
         except _Over as over:
@@ -138,10 +141,12 @@ class Reactor:
 
         So a C-CANCEL or an A-ABORT is noticed at once. Costs one system call where nothing has come.
         """
+        self._waits = self._has_all = False
         for _ in range(_PIECES):
-            if not self.is_open or not self._has_come():
+            if self._has_all or not self.is_open or not self._has_come():
                 break
             self.step()
+        self._waits = True
         return self.is_open
 
     def _has_come(self) -> bool:
@@ -166,7 +171,7 @@ class Reactor:
         elif kind == ABORT:
             raise _Over("aborted by the peer")
         else:
-            raise Broken(f"a PDU of type {kind:02X}H", UNEXPECTED if kind <= ABORT else 1)
+            raise Broken(f"a PDU of type {kind:02X}H", UNEXPECTED if 0 < kind < ABORT else UNRECOGNISED)
 
     def _begin_fragment(self) -> None:
         self._need(_PDV.size)
@@ -204,7 +209,7 @@ class Reactor:
         if left <= 0:
             raise TimeoutError
         acknowledge_at_once(self.socket)
-        self.socket.settimeout(left)
+        self.socket.settimeout(left if self._waits else 0)
         count = self.socket.recv_into(room)
         if not count:
             raise _Over("lost: the peer closed the connection")
@@ -243,10 +248,15 @@ class Reactor:
 
         What it still sends is read a few times, and no more: unread, it would make the kernel reset the connection.
         """
+        if isinstance(self.socket, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):
+                self.socket.settimeout(0)
+                self.socket.unwrap()  # close_notify (RFC 8446 6.1); the peer's is not waited for
         self._shut(socket.SHUT_WR)
+        end = time.monotonic() + _ARTIM
         with contextlib.suppress(OSError, ValueError):
-            self.socket.settimeout(_ARTIM)
             for _ in range(_LAST_READS):
+                self.socket.settimeout(max(0.0, end - time.monotonic()))
                 if not self.socket.recv_into(self._buffer):
                     break
         self.socket.close()

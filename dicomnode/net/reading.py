@@ -73,6 +73,7 @@ class Reader:
         for _ in range(_BUFFERS):
             self._empty.put(Buffer(step))
         self._thread: threading.Thread | None = None
+        self._closed = False
         self.expected: deque[Outgoing] = deque()
         """What was asked for, and not handed out yet."""
 
@@ -97,7 +98,8 @@ class Reader:
             self._empty.put(buffer)
 
     def close(self) -> None:
-        """End the thread, and forget what it has read."""
+        """End the thread, and forget what it has read and was to read."""
+        self._closed = True
         self._asked.put(None)
         self._empty.put(None)
 
@@ -105,7 +107,7 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            while asked := self._asked.get():
+            while (asked := self._asked.get()) and not self._closed:
                 self._read(*asked)
         except BaseException as error:
             self._full.put(error)

@@ -16,15 +16,18 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicomnode.net.reactor import INVALID_VALUE, Broken
 from dicomnode.rules.admission import Caller
-from dicomnode.rules.contexts import MOST
 
 _FIXED = 74
 _APPLICATION, _CONTEXT, _USER = 0x10, 0x20, 0x50
 _KNOWN = frozenset(range(0x51, 0x59))
 """Sub-items of user information that a request may have (PS3.7 D.3.3)."""
 _ITEM = struct.Struct(">BxH")
-_SYNTAXES = 16 * MOST
-"""Sub-items of all contexts together."""
+_ITEMS = 8192
+"""Items and sub-items of contexts in one request: 128 contexts with 60 transfer syntaxes each have fewer."""
+_SYNTAXES = 128
+"""Sub-items of one context: the standard has sixty transfer syntaxes."""
+_USER_ITEMS = 512
+"""Sub-items of user information: a role and two extended negotiations for each of 128 SOP classes are fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +42,29 @@ class Request:
 
 
 def examine(pdu: bytes | bytearray) -> Request:
-    """Look a whole PDU over. Broken: lengths that do not fit, over 128 contexts, an id that is even or there twice."""
+    """Look a whole PDU over. Broken: lengths that do not fit, a context id that is even or there twice, too many items.
+
+    So there are 128 contexts at most: there are no more odd ids in a byte.
+    """
     if len(pdu) < _FIXED:
         raise _invalid("is too short")
-    kept, application, ids, syntaxes = [], "", [], 0
-    for kind, item, value in _items(bytes(pdu[_FIXED:])):
+    kept, application, ids = [], "", set[int]()
+    left, few = iter(range(_ITEMS)), iter(range(_USER_ITEMS))
+    for kind, item, value in _items(bytes(pdu[_FIXED:]), left):
         if kind == _APPLICATION:
             application = value.rstrip(b"\0 ").decode("ascii", "replace")
         elif kind == _CONTEXT:
-            ids.append(value[0] if len(value) >= 4 else 0)
-            syntaxes += sum(1 for _ in _items(value[4:]))
+            number = value[0] if len(value) >= 4 else 0
+            if number % 2 == 0 or number in ids:
+                raise _invalid("has a context id that is even, or there twice")
+            ids.add(number)
+            if sum(1 for _ in _items(value[4:], left)) > _SYNTAXES:
+                raise _invalid("proposes too many transfer syntaxes for a context")
         elif kind == _USER:
-            item = _packed(_USER, b"".join(sub for known, sub, _ in _items(value) if known in _KNOWN))
+            item = _packed(_USER, b"".join(sub for known, sub, _ in _items(value, few) if known in _KNOWN))
         else:
             continue
         kept.append(item)
-    if len(ids) > MOST or syntaxes > _SYNTAXES:
-        raise _invalid(f"proposes {len(ids)} contexts with {syntaxes} syntaxes")
-    if len(set(ids)) != len(ids) or any(number % 2 == 0 for number in ids):
-        raise _invalid("has a context id that is even, or there twice")
     (version,) = struct.unpack_from(">H", pdu, 6)
     return Request(_title(pdu[10:26]), _title(pdu[26:42]), version, application, b"".join(kept))
 
@@ -78,10 +85,12 @@ def _invalid(what: str) -> Broken:
     return Broken(f"an A-ASSOCIATE-RQ that {what}", INVALID_VALUE)
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Type, all bytes and value of each item (PS3.8 9.3.2)."""
+def _items(data: bytes, left: Iterator[int]) -> Iterator[tuple[int, bytes, bytes]]:
+    """Type, all bytes and value of each item (PS3.8 9.3.2), while any are left that a request may have."""
     offset = 0
     while offset < len(data):
+        if next(left, None) is None:
+            raise _invalid("has too many items")
         if offset + _ITEM.size > len(data):
             raise _invalid("ends within an item")
         kind, length = _ITEM.unpack_from(data, offset)

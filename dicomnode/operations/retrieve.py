@@ -137,7 +137,7 @@ class Moving:
         self.open = min(plan.destination.associations, len(self.waiting))
         self.results: SimpleQueue[SubOperation | Exception | None] = SimpleQueue()
         self.taken = threading.Semaphore(0)
-        self.stopping, self.failure = False, ""
+        self.stopping, self.sound, self.failure = False, False, ""
 
     def __repr__(self) -> str:
         return f"Moving({self.plan.destination.display}, {self.open} associations, {len(self.waiting)} waiting)"
@@ -145,10 +145,9 @@ class Moving:
     def run(self, stopped: Stopped) -> Iterator[SubOperation | None]:
         """The results as they come. Where every association has failed, so has what is left."""
         threads = self.open
-        for number in range(threads):
-            threading.Thread(target=self._associate, name=f"move-{number}", daemon=True).start()
+        self._start(threads)
         try:
-            while self.open:
+            while self.open or self._again():
                 result = self._result()
                 self.stopping |= stopped()
                 if result:
@@ -159,6 +158,19 @@ class Moving:
         finally:
             self.stopping |= bool(self.open)  # given up in the middle: the threads may go
             self.taken.release(threads)
+
+    def _start(self, threads: int) -> None:
+        self.open = threads
+        for number in range(threads):
+            threading.Thread(target=self._associate, name=f"move-{number}", daemon=True).start()
+
+    def _again(self) -> bool:
+        """Whether a new association sends what a lost one gave back after the others had ended, one of them well."""
+        again = self.sound and bool(self.waiting) and not self.stopping
+        if again:
+            self.sound = False
+            self._start(1)
+        return again
 
     def _result(self) -> SubOperation | None:
         """The next result; None where none comes within a second, or a thread has ended."""
@@ -181,6 +193,8 @@ class Moving:
             self.failure = str(error)
         except Exception as error:  # our own: it is raised where somebody answers for it
             self.results.put(error)
+        else:
+            self.sound = True
         finally:
             self.results.put(None)
 

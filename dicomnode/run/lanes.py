@@ -11,6 +11,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from dicomnode.config.model import Partner
 from dicomnode.errors import OutOfResources
@@ -23,6 +25,16 @@ log = logging.getLogger(__name__)
 
 _APART = 0.2
 _LONGEST = 5.0
+
+
+@contextmanager
+def _fatal(who: str) -> Iterator[None]:
+    """What goes wrong in a block ends the process: the supervisor starts one that knows nothing of it."""
+    try:
+        yield
+    except BaseException:
+        log.critical("%s failed by our own fault", who, exc_info=True)
+        os._exit(70)
 
 
 class Lane:
@@ -86,13 +98,14 @@ class Lanes:
 
     def _call(self) -> None:
         """Call the lanes that have something to send, each time there may be one."""
-        while not self._stopping.is_set():
-            try:
-                rest = self._look()
-            except OutOfResources as error:
-                log.error("the lanes wait: %s", error)
-                rest = _LONGEST
-            self._ear.wait(rest)
+        with _fatal("the watch of the lanes"):
+            while not self._stopping.is_set():
+                try:
+                    rest = self._look()
+                except OutOfResources as error:
+                    log.error("the lanes wait: %s", error)
+                    rest = _LONGEST
+                self._ear.wait(rest)
 
     def _look(self) -> float:
         """Call whom something is due for; seconds until the next is."""
@@ -104,14 +117,11 @@ class Lanes:
         return min([_LONGEST, *((when - at) / 1e6 for _, when in due if when > at)])
 
     def _run(self, lane: Lane) -> None:
-        try:
+        with _fatal(f"the lane of {lane.partner.name}"):
             while not self._stopping.is_set():
                 heard = lane.calls
                 if not self._once(lane.partner):
                     lane.sleep(heard)
-        except BaseException:
-            log.critical("the lane of %s failed by our own fault", lane.partner.name, exc_info=True)
-            os._exit(70)  # the supervisor starts a forwarder that knows nothing of what went wrong here
 
     def _once(self, partner: Partner) -> bool:
         try:

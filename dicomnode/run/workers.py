@@ -14,6 +14,7 @@ import gc
 import logging
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
@@ -194,6 +195,8 @@ def main(role: str) -> None:
 
 def _serve(role: str, orders: Orders, stop: Stop) -> None:
     assert orders.config is not None
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a caller costs descriptors, and many may call
     name = ulid()
     show_alive(orders.config.node.data / "run", name)
     node = build(orders.config, orders.generation, name)

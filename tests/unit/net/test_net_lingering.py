@@ -121,6 +121,22 @@ def test_nobody_wakes_while_nothing_lingers(make: Callable[[float], Lingering[Fa
     assert second.released.wait(10)
 
 
+def test_the_end_waits_for_the_slowest_alone(make: Callable[[float], Lingering[Fake]]) -> None:
+    """All farewells are said at once: each waits here until every other has begun."""
+    together = threading.Barrier(3, timeout=10)
+
+    class Slow(Fake):
+        def release(self) -> None:
+            together.wait()
+            super().release()
+
+    it, fakes = make(LONG), [Slow(), Slow(), Slow()]
+    for fake in fakes:
+        it.keep("PUBPACS", fake)
+    it.close()
+    assert all(fake.released.is_set() for fake in fakes)
+
+
 def test_the_end_releases_everything_and_keeps_nothing_more(make: Callable[[float], Lingering[Fake]]) -> None:
     it, fakes = make(LONG), [Fake(), Fake()]
     for fake in fakes:

@@ -218,3 +218,17 @@ def test_an_end_in_the_middle_ends_the_thread_and_closes_the_file(put: Put, read
     assert not it._thread.is_alive()
     assert len(os.listdir("/proc/self/fd")) == before
     assert "reader" not in {thread.name for thread in threading.enumerate() if thread is it._thread}
+
+
+def test_an_end_in_the_middle_is_the_end_of_what_follows_too(put: Put, reader: Callable[[], Reader]) -> None:
+    """The next one, asked for already, is not begun: nobody would empty a buffer for it, ever."""
+    before = len(os.listdir("/proc/self/fd"))
+    it = reader()
+    for instance in (put(bytes(3_000_000)), put(bytes(3_000_000))):
+        it.expect(instance, 7)
+    next(it.buffers())
+    it.close()
+    assert it._thread
+    it._thread.join(10)
+    assert not it._thread.is_alive()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -21,6 +21,7 @@ from dicomnode.errors import AssociationLost, ContextMissing, Unreachable, Unrea
 from dicomnode.net import channel, reading
 from dicomnode.net.requestor import Requestor
 from dicomnode.operations.ports import Originator, Outgoing
+from dicomnode.rules.contexts import Proposal
 from tests import fakes
 from tests.node import wait_until
 from tests.receiver import Receiver
@@ -428,6 +429,143 @@ def test_a_partner_that_takes_everything_and_answers_nothing_is_given_up(tmp_pat
         with pytest.raises(AssociationLost, match="did not answer in time"):
             store(Requestor(known), known.partners["PUBPACS"], put(100))
         assert 0.3 <= time.monotonic() - begun < 5
+
+
+# -- partners that answer without end, or never quite ------------------------------------------------------------
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[channel.Channel, socket.socket]]:
+    """A channel without its association, with deadlines of 1 s, and the partner's end of its connection."""
+    monkeypatch.setattr(channel, "_FAREWELL", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = channel.Channel(listener.getsockname(), connect=5, response=1)
+        theirs, _ = listener.accept()
+    with theirs:
+        yield ours, theirs
+        ours.abort()
+
+
+def fragment(size: int, control: int = 1) -> bytes:
+    """A P-DATA-TF with so much of a command set."""
+    return channel.PDV.pack(4, size + 6, size + 2, 1, control) + bytes(size)
+
+
+@contextlib.contextmanager
+def saying(theirs: socket.socket, *pieces: bytes, every: float) -> Iterator[None]:
+    """A partner that says these, and then the last of them over and over, until the connection ends."""
+    ended = threading.Event()
+
+    def speak() -> None:
+        with contextlib.suppress(OSError):
+            for piece in itertools.chain(pieces, itertools.repeat(pieces[-1])):
+                theirs.sendall(piece)
+                if ended.wait(every):
+                    return
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        theirs.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def ends(what: Callable[[], object]) -> tuple[str, float]:
+    """What the channel says when it gives up, and after how many seconds."""
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            what()
+        except AssociationLost as error:
+            caught.append(error)
+
+    begun = time.monotonic()
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(8)
+    assert not thread.is_alive(), "it goes on for ever"
+    return "".join(map(str, caught)), time.monotonic() - begun
+
+
+ENDLESS = {
+    "large": ((fragment(60_000),), 0.0, "without end"),
+    "one that is too large": ((fragment(70_000, 3),), 0.0, "without end"),
+    "empty": ((fragment(0),), 0.0, "empty"),
+    "no PDV at all": ((bytes.fromhex("040000000000"),), 0.0, "empty"),
+    "whole PDUs of a byte": ((fragment(1),), 0.1, "in time"),
+    "a byte at a time": ((fragment(1000)[:12], b"x"), 0.1, "in time"),
+    "a header at a time": ((b"\4", b"\0\0"), 0.9, "in time"),
+}
+
+
+@pytest.mark.parametrize("how", ENDLESS)
+def test_a_response_without_end_ends(line: tuple[channel.Channel, socket.socket], how: str) -> None:
+    pieces, every, expected = ENDLESS[how]
+    ours, theirs = line
+    with saying(theirs, *pieces, every=every):
+        said, seconds = ends(ours.receive_command)
+    assert expected in said
+    assert seconds < 2.5
+
+
+def test_a_response_in_many_pieces_is_whole(line: tuple[channel.Channel, socket.socket]) -> None:
+    ours, theirs = line
+    with saying(theirs, fragment(3), fragment(5), fragment(0, 3), fragment(9, 3), every=0.01):
+        assert ours.receive_command() == bytes(8)
+
+
+def test_a_partner_has_the_whole_time_from_when_it_has_taken_the_request(
+    line: tuple[channel.Channel, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = line
+    begun = time.monotonic()
+    monkeypatch.setattr(ours, "_untaken", lambda: 5 if time.monotonic() < begun + 0.6 else 0)
+    answer = threading.Timer(1.3, theirs.sendall, [fragment(8, 3)])
+    answer.start()
+    assert ours.receive_command() == bytes(8)
+    answer.join(10)
+
+
+def test_an_answer_to_the_association_request_must_be_whole_in_time(
+    line: tuple[channel.Channel, socket.socket],
+) -> None:
+    ours, theirs = line
+    with saying(theirs, bytes.fromhex("020000001000"), b"x", every=0.1):
+        begun = time.monotonic()
+        with pytest.raises(Unreachable, match="in time"):
+            ours.associate("A", "B", [Proposal(1, CT, (EXPLICIT,))])
+        assert time.monotonic() - begun < 2.5
+
+
+RELEASES = {
+    "nothing": ((b"",), 10.0),
+    "a byte at a time": ((bytes.fromhex("040000001000"), b"x"), 0.1),
+    "PDUs": ((fragment(1000),), 0.1),
+}
+
+
+@pytest.mark.parametrize("how", RELEASES)
+def test_a_release_takes_no_longer_than_its_farewell(line: tuple[channel.Channel, socket.socket], how: str) -> None:
+    pieces, every = RELEASES[how]
+    ours, theirs = line
+    with saying(theirs, *pieces, every=every):
+        _, seconds = ends(ours.release)
+    assert seconds < 1.5
+    assert ours.is_closed
+
+
+def test_a_release_that_nobody_takes_ends_too(line: tuple[channel.Channel, socket.socket]) -> None:
+    ours, _ = line
+    ours._socket.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours._socket.send(bytes(1 << 20))
+    _, seconds = ends(ours.release)
+    assert seconds < 1.5
 
 
 def test_a_small_object_leaves_in_one_segment_with_its_command(tmp_path: Path, put: Put) -> None:

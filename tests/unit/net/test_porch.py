@@ -11,11 +11,13 @@ import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dicomnode.config.model import Tls
+from dicomnode.net import porch
 from dicomnode.net.porch import Porch, Visitor
 from dicomnode.net.reactor import abort_pdu
 from dicomnode.net.tls import server_context
@@ -124,6 +126,54 @@ def test_of_too_many_silent_ones_of_an_address_the_oldest_goes(hall: Callable[..
         for connection in (*silent[2:], elsewhere):
             connection.sendall(_REQUEST[1:] if connection is not elsewhere else _REQUEST)
             at.is_admitted().socket.close()
+
+
+def test_in_ipv6_an_address_is_a_network() -> None:
+    assert porch._network("2001:db8::1") == porch._network("2001:db8::ffff:1") != porch._network("2001:db8:0:1::1")
+    assert porch._network("fe80::1%eth0") == porch._network("fe80::2%eth0")
+    assert porch._network("192.0.2.1") == "192.0.2.1"
+
+
+def test_of_too_many_silent_ones_of_all_addresses_the_oldest_goes(
+    hall: Callable[..., Hall], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(porch, "_MOST", 4)
+    at = hall()
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(at.connect(b"\1", host=f"127.0.0.{n}")) for n in range(1, 7)]
+        assert [_ending(connection) for connection in silent[:2]] == [b"", b""]
+        silent[2].sendall(_REQUEST[1:])
+        at.is_admitted().socket.close()
+
+
+def test_without_a_descriptor_left_the_oldest_silent_one_makes_room(hall: Callable[..., Hall]) -> None:
+    at = hall()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client = socket.socket()
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(at.connect(b"\1"))
+        stack.enter_context(at.connect(_REQUEST))
+        at.is_admitted().socket.close()  # so the silent one is there
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        stack.enter_context(client)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
+        taken = _take_all_descriptors()
+        try:
+            client.connect(at.address)
+            client.sendall(_REQUEST)
+            at.is_admitted().socket.close()
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+        assert _ending(silent) == b""
+
+
+def test_an_abort_in_the_place_of_a_request_is_not_answered(hall: Callable[..., Hall]) -> None:
+    at = hall()
+    with at.connect(abort_pdu()) as gone:
+        assert _ending(gone) == b""  # AA-2: no answer to an A-ABORT
+    with at.connect(_REQUEST):
+        at.is_admitted().socket.close()
 
 
 def test_whoever_comes_while_many_are_silent_is_served(hall: Callable[..., Hall]) -> None:
@@ -250,6 +300,19 @@ def test_a_health_check_of_the_tls_port_leaves_a_counter_and_nothing_else(
         secure.is_admitted().socket.close()
     assert secure.slots.touches == 5
     assert not caplog.records
+
+
+def test_a_certificate_that_nobody_vouches_for_is_noted_as_that(
+    secure: Hall, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger = Authority(tmp_path, "stranger").issue("stranger")
+    context = stranger.context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(secure.connect()) as caller, contextlib.suppress(OSError):
+        caller.sendall(_REQUEST)
+        caller.recv(100)
+    assert secure.admitted.empty()
+    assert any("no TLS handshake from=127.0.0.1" in record.getMessage() for record in caplog.records)
 
 
 def test_whoever_fails_the_handshake_is_noted(

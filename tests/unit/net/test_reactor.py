@@ -111,6 +111,7 @@ _BROKEN = {
     "a PDV of no length": (struct.pack(">BxIIBB", 4, 6, 0, 1, 3), 6),
     "a rest that is no PDV": (_data(_pdv(1, 3, b"x") + b"rest"), 6),
     "an unknown PDU": (struct.pack(">BxI", 9, 4) + bytes(4), 1),
+    "a PDU of type 0": (struct.pack(">BxI", 0, 4) + bytes(4), 1),
     "a second A-ASSOCIATE-RQ": (struct.pack(">BxI", 1, 68) + bytes(68), 2),
     "an A-RELEASE-RP that nobody asked for": (_RELEASE_RP, 2),
     "what the receiver refuses": (_data(_pdv(99, 3, b"x")), 2),
@@ -174,6 +175,25 @@ def test_while_a_request_is_served_nothing_is_waited_for(peer: Peer) -> None:
         assert time.monotonic() < deadline
     assert peer.whole == [(1, 3, b"cancel")]
     assert peer.reactor.end == "aborted by the peer"
+
+
+def test_half_a_header_is_not_waited_for_while_a_request_is_served(peer: Peer) -> None:
+    peer.reactor._idle = peer.reactor._grace = 60.0
+    cancel = _data(_pdv(1, 3, b"cancel"))
+    for cut in (1, 8, 15):
+        peer.socket.sendall(cancel[:cut])
+        begin = time.monotonic()
+        for _ in range(20):
+            assert peer.reactor.attend()
+        assert time.monotonic() - begin < 5
+        peer.socket.sendall(cancel[cut:])
+        deadline = time.monotonic() + 5
+        while not peer.whole:
+            assert peer.reactor.attend()
+            assert time.monotonic() < deadline
+        assert peer.whole.pop() == (1, 3, b"cancel")
+    peer.socket.sendall(_RELEASE_RQ)
+    assert peer.live() == "released"
 
 
 def test_a_flood_does_not_keep_a_request_from_being_served(peer: Peer) -> None:

@@ -80,7 +80,10 @@ _BROKEN = {
     "an even id": _usual(_context(2)),
     "an id of 0": _usual(_context(0)),
     "an id twice": _usual(_context(1), _context(1)),
-    "3,000 transfer syntaxes": _usual(_context(1, *[b"1.2"] * 3000)),
+    "200 transfer syntaxes for a context": _usual(_context(1, *[b"1.2"] * 200)),
+    "12,800 transfer syntaxes": _usual(*(_context(n, *[b"1.2"] * 100) for n in range(1, 256, 2))),
+    "10,000 items that nobody knows": _usual() + _item(0x99, b"") * 10_000,
+    "1,000 roles": _request(_item(0x10, _APPLICATION), _context(1), _item(0x50, _item(0x54, b"\0\0031.2\1\0") * 1000)),
     "a context without an id": _request(_item(0x10, _APPLICATION), _item(0x20, b"\1")),
 }
 

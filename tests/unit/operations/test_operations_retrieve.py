@@ -11,12 +11,13 @@ import pytest
 from dicomnode.errors import BadIdentifier, GateClosed, UnknownDestination
 from dicomnode.operations import housekeep, refer, retrieve
 from dicomnode.operations.forward import forward
-from dicomnode.operations.ports import Node, Originator
+from dicomnode.operations.ports import Node, Originator, Outgoing
 from dicomnode.operations.retrieve import Plan, SubOperation
 from dicomnode.rules.matching import Model
 from dicomnode.store import audit, queue, referrals
 from tests import fakes
 from tests.fakes import FakePartner
+from tests.node import wait_until
 from tests.samples import Sample, make_instances
 
 WHO = Originator("RAD_WS", 7, 1)
@@ -234,6 +235,35 @@ def test_what_one_association_loses_the_others_carry_on(four: Node) -> None:
     done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
     assert {d.sop_instance_uid: d.completed for d in done} == {m.sop_instance: m is not made[5] for m in made}
     assert (fake.released, fake.aborted) == (3, 1)
+
+
+def test_what_a_lost_association_had_not_begun_is_sent_when_the_others_have_ended(four: Node) -> None:
+    made = make_instances(12, seed="four")
+    fake = FakePartner(lose={made[0].sop_instance})
+
+    def last_of_all(instance: Outgoing) -> None:
+        if instance.sop_instance_uid == made[0].sop_instance:
+            wait_until(lambda: fake.released == 3, 10, "the others to end")
+
+    fake.on_send = last_of_all
+    done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
+    assert {d.sop_instance_uid: d.completed for d in done} == {m.sop_instance: m is not made[0] for m in made}
+    assert (len(done), len(fake.contexts), fake.released, fake.aborted) == (12, 5, 4, 1)
+
+
+def test_when_the_new_association_is_lost_too_what_is_left_has_failed(four: Node) -> None:
+    made = make_instances(12, seed="four")
+    fake = FakePartner(lose={made[0].sop_instance})
+
+    def last_of_all(instance: Outgoing) -> None:
+        if instance.sop_instance_uid == made[0].sop_instance:
+            wait_until(lambda: fake.released == 3, 10, "the others to end")
+            fake.unreachable = True
+
+    fake.on_send = last_of_all
+    done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
+    assert [d.completed for d in done].count(False) == 2
+    assert (len(done), len(fake.contexts)) == (12, 5)
 
 
 def test_when_all_are_lost_what_is_left_has_failed(four: Node) -> None:
