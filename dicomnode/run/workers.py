@@ -163,7 +163,6 @@ def _housekeeper(orders: Orders, node: Node, stop: Stop) -> None:
 
 def _ready(orders: Orders) -> None:
     """Say so. What there is by now lives as long as the process does: whoever collects garbage need not look at it."""
-    gc.collect()
     gc.freeze()
     os.write(orders.answer, b"\1")
     os.close(orders.answer)
