@@ -364,7 +364,7 @@ class Slow:
                 self._ended.wait(20)
                 return
             piece = sock.recv(1 << 16)
-            if not piece or piece.startswith(b"\5"):  # an A-RELEASE-RQ
+            if not piece or (not raw and piece.startswith(b"\5")):  # an A-RELEASE-RQ
                 raise ConnectionError
             if not begun:
                 self.firsts.append(len(piece))
