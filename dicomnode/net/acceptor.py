@@ -14,16 +14,16 @@ from collections.abc import Sequence
 
 from pynetdicom import AE, _config
 
+from dicomnode.net import pdus
 from dicomnode.net.association import Reception
 from dicomnode.net.porch import Listener, Porch, Visitor
-from dicomnode.net.reactor import reject_pdu
 from dicomnode.operations.ports import Node, Slots
 
 log = logging.getLogger(__name__)
 
 _LAST_WORDS = 1.0
 """Seconds in which associations that are aborted may say so."""
-_CONGESTED = reject_pdu(2, 3, 1)
+_CONGESTED = pdus.reject(2, 3, 1)
 
 
 class Acceptor:

@@ -24,13 +24,13 @@ from dicomnode.dicom import part10
 from dicomnode.dicom.classes import class_name, is_valid_uid
 from dicomnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Origin
 from dicomnode.errors import DicomnodeError, MalformedUID
-from dicomnode.net import handlers
+from dicomnode.net import handlers, pdus
 from dicomnode.net import request as requests
 from dicomnode.net.answering import printable
 from dicomnode.net.commands import StoreRequest
 from dicomnode.net.inbox import Inbox, Incoming
 from dicomnode.net.porch import Visitor
-from dicomnode.net.reactor import MAXIMUM_LENGTH, Broken, Reactor, abort_pdu, reject_pdu
+from dicomnode.net.reactor import MAXIMUM_LENGTH, Broken, Reactor
 from dicomnode.net.request import Request
 from dicomnode.operations.ports import Node, Slots
 from dicomnode.rules import admission, contexts
@@ -78,7 +78,7 @@ class Reception(Association):
                 self._live()
         except Exception:
             log.exception("an association failed by our own fault")
-            self.reactor.abort("aborted: our own fault", abort_pdu(2))
+            self.reactor.abort("aborted: our own fault", pdus.abort(2))
         finally:
             self.dimse.discard()
             self._over(self)
@@ -139,7 +139,7 @@ class Door(ACSE):
             decided = self._decide(pdu)
         except Broken as broken:
             log.warning("refused a request from=%s: %s", self.assoc.caller.address, broken)
-            self.assoc.reactor.abort(f"aborted: {broken}", abort_pdu(2, broken.reason))
+            self.assoc.reactor.abort(f"aborted: {broken}", pdus.abort(2, broken.reason))
             return False
         except Exception:
             log.exception("admission failed")
@@ -165,7 +165,7 @@ class Door(ACSE):
         self.requestor.primitive = requests.decode(request, assoc.caller)
         self.requestor.ae_title = assoc.caller.calling_ae_title
         proposals = self._proposals()
-        light = not any(p.abstract_syntax in contexts.storage_classes(config) for p in proposals)
+        light = contexts.storage_classes(config).isdisjoint(p.abstract_syntax for p in proposals)
         if refusal := assoc.slots.take(admitted, assoc.caller.address, light):
             return refusal
         assoc.partner = admitted
@@ -207,7 +207,7 @@ class Door(ACSE):
     def _refuse(self, refusal: Refusal) -> None:
         """A-ASSOCIATE-RJ, and then the end."""
         reactor = self.assoc.reactor
-        reactor.send(reject_pdu(refusal.result, refusal.source, refusal.reason))
+        reactor.send(pdus.reject(refusal.result, refusal.source, refusal.reason))
         reactor.end = reactor.end or "rejected"
         self._note(refusal)
 

@@ -34,16 +34,14 @@ from pynetdicom.presentation import PresentationContext
 
 from dicomnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicomnode.errors import AssociationLost, Rejected, Unreachable
-from dicomnode.net import tls
+from dicomnode.net import pdus, tls
+from dicomnode.net.sockets import acknowledge_at_once, tune
 from dicomnode.rules.contexts import Proposal
 
-_AC, _RJ, _DATA, _RELEASE_RQ, _RELEASE_RP, _ABORT = 2, 3, 4, 5, 6, 7
-_RELEASE = bytes.fromhex("05000000000400000000")
-_ABORTED = bytes.fromhex("07000000000400000000")
 _MAXIMUM_LENGTH = 131072
 """Of the PDUs that we take."""
 _MOST = 262144
-"""The longest PDUs that we fill, where a partner takes any: longer ones were no faster."""
+"""The longest PDUs that we fill, where a partner takes any."""
 _LONGEST = 1 << 20
 """No PDU that a partner sends us as its acceptor has a reason to be longer."""
 _LONGEST_COMMAND = 65536
@@ -52,11 +50,6 @@ _FAREWELL = 3.0
 """Seconds that a release may take, with its answer: there is nothing left to lose."""
 _LOOKS = 4
 """How often, within a deadline, we look whether the partner has taken something."""
-_HEADER = struct.Struct(">BxI")
-PDV = struct.Struct(">BxIIBB")
-"""The header of a P-DATA-TF, and of the one PDV in it: PDU type, its length, the PDV's length, context, control."""
-_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-
 _A = TypeVar("_A")
 _T = TypeVar("_T")
 
@@ -71,13 +64,13 @@ class Channel:
             self._socket = socket.create_connection(address, connect)
         except OSError as error:
             raise Unreachable(f"no connection: {error.strerror or error}") from error
-        _tuned(self._socket, response)
+        tune(self._socket, response)
         if over:
             self._socket = _encrypted(self._socket, over, address[0])
         self._response = response
         self._received = bytearray()
         self.accepted: frozenset[int] = frozenset()
-        self.step = _MOST - PDV.size
+        self.step = _MOST - pdus.PDV.size
 
     def associate(self, calling: str, called: str, proposals: Sequence[Proposal]) -> None:
         """A-ASSOCIATE. Rejected, or Unreachable where what answers is no DICOM acceptor."""
@@ -86,9 +79,9 @@ class Channel:
         try:
             self.send(request.encode())
             kind, pdu = self._receive(self._begun())
-            if kind == _RJ:
+            if kind == pdus.ASSOCIATE_RJ:
                 raise _rejected(pdu)
-            if kind != _AC:
+            if kind != pdus.ASSOCIATE_AC:
                 raise Unreachable("the partner aborted the association request")
             self._negotiated(pdu, {proposal.id: proposal.transfer_syntaxes for proposal in proposals})
         except AssociationLost as error:
@@ -109,7 +102,7 @@ class Channel:
             most = answer.user_information.maximum_length or _MOST
         except Exception as error:  # whatever the library makes of a malformed PDU
             raise Unreachable("the partner's answer to the association request cannot be read") from error
-        self.step = (max(min(most, _MOST - 6), 16) - 6) & ~1  # fragments are of even length (PS3.7 F)
+        self.step = pdus.longest_fragment(min(most, _MOST - 6))
 
     def send(self, data: bytes | memoryview) -> None:
         """Send whole PDUs. AssociationLost: the partner has gone, or took no byte within the deadline."""
@@ -123,12 +116,7 @@ class Channel:
 
     def framed(self, context: int, command: bytes) -> bytes:
         """The P-DATA-TF PDUs of a command set."""
-        pdus = []
-        for start in range(0, len(command), self.step):
-            part = command[start : start + self.step]
-            control = 3 if start + self.step >= len(command) else 1
-            pdus.append(PDV.pack(_DATA, len(part) + 6, len(part) + 2, context, control) + part)
-        return b"".join(pdus)
+        return pdus.data(context, pdus.COMMAND, command, self.step)
 
     def receive_command(self) -> bytes:
         """The command set of the next message; one that brings a dataset along is not expected here."""
@@ -144,14 +132,14 @@ class Channel:
     def _more(self, by: float) -> tuple[bytes, bool]:
         """What the next PDU brings of a command set, and whether it ends there."""
         kind, pdu = self._receive(by)
-        if kind != _DATA:
-            raise AssociationLost("the partner aborted" if kind == _ABORT else "the partner ended the association")
+        if kind != pdus.DATA:
+            raise AssociationLost("the partner aborted" if kind == pdus.ABORT else "the partner ended the association")
         more = bytearray()
         for control, fragment in _pdvs(pdu):
-            if not control & 1:
+            if not control & pdus.COMMAND:
                 raise AssociationLost("the partner sent a dataset where a response was expected")
             more += fragment
-            if control & 2:
+            if control & pdus.LAST:
                 return bytes(more), True
         if not more:
             raise AssociationLost("the partner sent an empty PDU")
@@ -165,7 +153,7 @@ class Channel:
     def _receive(self, by: float) -> tuple[int, bytes]:
         """The type of the next PDU and the whole of it. AssociationLost: closed, silent, late, or impossible."""
         self._gather(6, by)
-        kind, length = _HEADER.unpack_from(self._received)
+        kind, length = pdus.HEADER.unpack_from(self._received)
         if length > _LONGEST:
             raise AssociationLost(f"the partner announced a PDU of {length} bytes")
         self._gather(6 + length, by)
@@ -182,8 +170,7 @@ class Channel:
             self._received += piece
 
     def _hear(self, most: int) -> bytes:
-        if hasattr(socket, "TCP_QUICKACK"):  # a peer with Nagle's algorithm waits for our ACK otherwise
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        acknowledge_at_once(self._socket)
         return self._socket.recv(most)
 
     def _moving(self, wait: Callable[[_A], _T], argument: _A, by: float) -> _T:
@@ -226,7 +213,7 @@ class Channel:
         """A-RELEASE, and the end of the connection, whether or not the partner answers."""
         by = time.monotonic() + min(self._response, _FAREWELL)
         try:
-            self._moving(self._socket.send, _RELEASE, by)  # so few bytes go at once, or never
+            self._moving(self._socket.send, pdus.release(pdus.RELEASE_RQ), by)  # so few bytes go at once, or never
             self._receive(by)
         except AssociationLost:
             pass
@@ -237,20 +224,11 @@ class Channel:
         """A-ABORT, and the end of the connection."""
         try:
             self._socket.settimeout(1)
-            self._socket.sendall(_ABORTED)
+            self._socket.sendall(pdus.abort())
         except OSError:
             pass
         finally:
             self._socket.close()
-
-
-def _tuned(connection: socket.socket, seconds: float) -> None:
-    """Send at once, and notice who has gone: nobody there acknowledges for so long, or answers a keepalive."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in {**_ALIVE, "TCP_USER_TIMEOUT": round(seconds * 1000)}.items():
-        if hasattr(socket, name):  # not every system has them all
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _encrypted(connection: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:

@@ -10,7 +10,6 @@ is served.
 from __future__ import annotations
 
 import logging
-import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +24,10 @@ from pynetdicom.dsutils import decode
 from dicomnode.dicom import identifier
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
-from dicomnode.net import commands
+from dicomnode.net import commands, pdus
 from dicomnode.net.commands import StoreRequest
-from dicomnode.net.reactor import COMMAND, DATA, LAST, Broken
+from dicomnode.net.pdus import COMMAND, LAST
+from dicomnode.net.reactor import Broken
 from dicomnode.store.archive import Part
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ _RESPONSES = {
     if name.endswith("-RSP")
 }
 """The name of a primitive's class → the command field of its response."""
-_PDU = struct.Struct(">BxIIBB")
 _NO_DATASET = 0x0101
 _COMMAND_CAP = 64 * 1024
 _ENDLESS = 4
@@ -113,25 +112,15 @@ class Inbox(DIMSEServiceProvider):
 
     def send_msg(self, primitive: Any, context_id: int) -> None:
         """Send a response, as pynetdicom's service classes do, with the dataset that it may have."""
-        dataset = getattr(primitive, "Identifier", None)
+        answer: BytesIO | None = getattr(primitive, "Identifier", None)
+        dataset = answer.getvalue() if answer else b""
         field = _RESPONSES[type(primitive).__name__]
-        self.send(context_id, commands.of_response(primitive, field, has_dataset=dataset is not None), dataset)
+        self.send(context_id, commands.of_response(primitive, field, has_dataset=bool(dataset)), dataset)
 
-    def send(self, context: int, command: bytes, dataset: BytesIO | None = None) -> None:
+    def send(self, context: int, command: bytes, dataset: bytes = b"") -> None:
         """Send a command set, and a dataset where it has one, in PDUs no longer than the peer takes (0: any length)."""
-        pdus = self._pdus(context, COMMAND, command)
-        if dataset is not None:
-            pdus += self._pdus(context, 0, dataset.getvalue())
-        self.assoc.reactor.send(pdus)
-
-    def _pdus(self, context: int, control: int, data: bytes) -> bytearray:
-        step = (max(self.maximum_pdu_size or len(data) + 6, 16) - 6) & ~1
-        pdus = bytearray()
-        for start in range(0, len(data), step):
-            part = data[start : start + step]
-            last = LAST if start + step >= len(data) else 0
-            pdus += _PDU.pack(DATA, len(part) + 6, len(part) + 2, context, control | last) + part
-        return pdus
+        step = pdus.longest_fragment(self.maximum_pdu_size or max(len(command), len(dataset)) + 7)
+        self.assoc.reactor.send(pdus.data(context, COMMAND, command, step) + pdus.data(context, 0, dataset, step))
 
     def discard(self) -> None:
         """Remove what was being received, and what nobody will serve any more: the association is over."""

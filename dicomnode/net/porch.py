@@ -23,8 +23,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 
-from dicomnode.net import tls
-from dicomnode.net.reactor import UNEXPECTED, abort_pdu, tune
+from dicomnode.net import pdus, tls
+from dicomnode.net.sockets import tune
 from dicomnode.operations.ports import Slots
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 Listener = tuple[socket.socket, ssl.SSLContext | None]
 """A socket that listens, and the TLS that is spoken on it."""
 
-_REQUEST, _ABORT, _HEADER = 1, 7, 6
+_HEADER = pdus.HEADER.size
+_VANISHED = 120.0
+"""Seconds without an acknowledgement after which a peer is given up."""
 _LONGEST = 1 << 19
 """Bytes of an A-ASSOCIATE-RQ: 128 contexts with every transfer syntax there is need half of it."""
 _PIECE = 1 << 16
@@ -71,9 +73,9 @@ class Visitor:
     def _wanted(self) -> int:
         """How many bytes are missing: of the header, and then of what it announces."""
         have = len(self.request)
-        if have and self.request[0] == _ABORT:  # AA-2
+        if have and self.request[0] == pdus.ABORT:  # AA-2
             raise ConnectionAbortedError("aborted")
-        if have and self.request[0] != _REQUEST:
+        if have and self.request[0] != pdus.ASSOCIATE_RQ:
             raise ValueError(f"began with a PDU of type {self.request[0]:02X}H")
         if have < _HEADER:
             return _HEADER - have
@@ -194,12 +196,12 @@ class Porch:
 
     def _let_in(self, accepted: socket.socket, context: ssl.SSLContext | None, address: str) -> None:
         accepted.setblocking(False)
-        tune(accepted)
+        tune(accepted, _VANISHED)
         if context:
             accepted = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
-        self._slots.arrived()
         visitor = Visitor(accepted, address, time.monotonic() + self._first)
         self._selector.register(accepted, selectors.EVENT_READ, visitor)
+        self._slots.arrived()
         self._visitors[visitor] = self._of_address[_network(address)][visitor] = None
         for crowd, most in ((self._of_address[_network(address)], self._silent), (self._visitors, _MOST)):
             if len(crowd) > most:
@@ -226,7 +228,7 @@ class Porch:
         except OSError as error:
             self._gone(visitor, error)
         except ValueError as error:
-            self._dismiss(visitor, str(error), abort_pdu(2, UNEXPECTED))
+            self._dismiss(visitor, str(error), pdus.abort(2, pdus.UNEXPECTED))
         else:
             self._forget(visitor)
             visitor.socket.setblocking(True)

@@ -34,17 +34,25 @@ from collections.abc import Callable
 from pynetdicom.pdu import A_ASSOCIATE_AC
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from dicomnode.net import pdus
+from dicomnode.net.pdus import (
+    ABORT,
+    DATA,
+    HEADER,
+    INVALID_VALUE,
+    LAST,
+    RELEASE_RP,
+    RELEASE_RQ,
+    UNEXPECTED,
+    UNRECOGNISED,
+)
+from dicomnode.net.sockets import acknowledge_at_once
+
 MAXIMUM_LENGTH = 1 << 20
 """The longest P-DATA-TF that we announce to take (bytes, PS3.8 D.1)."""
-DATA, RELEASE_RQ, ABORT = 4, 5, 7
-COMMAND, LAST = 1, 2
-"""Bits of a PDV's message control header (PS3.8 E.2)."""
-UNRECOGNISED, UNEXPECTED, INVALID_VALUE = 1, 2, 6
-"""Reasons of an A-ABORT by the provider (PS3.8 9.3.8)."""
-_HEADER = struct.Struct(">BxI")
-_PDV = struct.Struct(">IBB")
-_RELEASE_RP = bytes.fromhex("06000000000400000000")
 _BUFFER = 256 * 1024
+_PDV = struct.Struct(">IBB")
+"""A PDV's length, context, control."""
 _SLOWEST = 10_000
 """Bytes a second: what a PDU may take beyond its grace, however long it is."""
 _ARTIM = 1.0
@@ -52,9 +60,6 @@ _ARTIM = 1.0
 _LAST_READS = 4
 _PIECES = 64
 """Pieces that are taken in at once while a request is served, so that a flood does not keep it from being served."""
-_VANISHED = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
-"""After how long a peer is given up that has vanished: keep-alive in seconds, what it does not acknowledge in ms."""
-
 Receive = Callable[[int, int, memoryview], None]
 """Takes a piece of a PDV: context id, message control header (LAST on its last piece only), bytes; may raise Broken."""
 
@@ -69,16 +74,6 @@ class Broken(Exception):
 
 class _Over(Exception):
     """The association has ended by what the peer did."""
-
-
-def abort_pdu(source: int = 0, reason: int = 0) -> bytes:
-    """A-ABORT (PS3.8 9.3.8): source 0 is the service user, 2 the provider, who gives a reason."""
-    return struct.pack(">BxIxxBB", ABORT, 4, source, reason)
-
-
-def reject_pdu(result: int, source: int, reason: int) -> bytes:
-    """A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
-    return struct.pack(">BxIxBBB", 3, 4, result, source, reason)
 
 
 class Reactor:
@@ -126,13 +121,13 @@ class Reactor:
         except (BlockingIOError, ssl.SSLWantReadError):
             self._has_all = True  # that has come: not waited for, the rest of a header is taken in the next time
         except Broken as broken:
-            self.abort(f"aborted: {broken}", abort_pdu(2, broken.reason))
+            self.abort(f"aborted: {broken}", pdus.abort(2, broken.reason))
         except _Over as over:
             if self._interrupted:
-                self.abort("aborted by us", abort_pdu())
+                self.abort("aborted by us", pdus.abort())
             self.end = self.end or str(over)
         except TimeoutError:
-            self.abort("aborted: silent for too long", abort_pdu(2))
+            self.abort("aborted: silent for too long", pdus.abort(2))
         except OSError as error:
             self.end = self.end or f"lost: {error.strerror or error}"
 
@@ -158,15 +153,15 @@ class Reactor:
         self._deadline = time.monotonic() + self._idle
         self._need(1)
         self._deadline = time.monotonic() + self._grace
-        self._need(_HEADER.size)
-        kind, length = _HEADER.unpack(self._take(_HEADER.size))
+        self._need(HEADER.size)
+        kind, length = HEADER.unpack(self._take(HEADER.size))
         if kind == DATA:
             if not _PDV.size <= length <= MAXIMUM_LENGTH:
                 raise Broken(f"a P-DATA-TF of {length} bytes, and at most {MAXIMUM_LENGTH} were agreed", INVALID_VALUE)
             self._pdu = length
             self._deadline += length / _SLOWEST
         elif kind == RELEASE_RQ:
-            self.send(_RELEASE_RP)
+            self.send(pdus.release(RELEASE_RP))
             raise _Over("released")
         elif kind == ABORT:
             raise _Over("aborted by the peer")
@@ -265,18 +260,3 @@ class Reactor:
     def _shut(self, how: int) -> None:
         with contextlib.suppress(OSError):
             socket.socket.shutdown(self.socket, how)  # TLS or not: of the connection below
-
-
-def acknowledge_at_once(connection: socket.socket) -> None:
-    """Let the kernel acknowledge what comes next without delay: a peer with Nagle's algorithm waits for that."""
-    if hasattr(socket, "TCP_QUICKACK"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def tune(connection: socket.socket) -> None:
-    """What every connection gets: no delay, and an end where the other side has vanished."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _VANISHED.items():
-        if hasattr(socket, option):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

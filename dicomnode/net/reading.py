@@ -16,7 +16,7 @@ from queue import SimpleQueue
 
 from dicomnode.dicom.classes import DEFLATED
 from dicomnode.errors import Unreadable
-from dicomnode.net.channel import PDV
+from dicomnode.net.pdus import DATA, LAST, PDV
 from dicomnode.operations.ports import Outgoing
 
 _BUFFERS = 4
@@ -26,7 +26,6 @@ _MANY = 1024
 """The most PDUs in one buffer: as many as one call of the kernel can read into (IOV_MAX)."""
 _FRONT = 1024
 """Room for a C-STORE-RQ in front of the dataset, so that both leave in one segment."""
-_DATA, _LAST = 4, 2
 
 
 class Buffer:
@@ -51,8 +50,8 @@ class Buffer:
         at = _FRONT
         fragments = self.fragments(length)
         for number, fragment in enumerate(fragments, 1):
-            control = _LAST if last and number == len(fragments) else 0
-            PDV.pack_into(self._memory, at, _DATA, len(fragment) + 6, len(fragment) + 2, context, control)
+            control = LAST if last and number == len(fragments) else 0
+            PDV.pack_into(self._memory, at, DATA, len(fragment) + 6, len(fragment) + 2, context, control)
             self._end = at + PDV.size + len(fragment)
             at += self._stride
 

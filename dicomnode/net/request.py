@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
-from dicomnode.net.reactor import INVALID_VALUE, Broken
+from dicomnode.net.pdus import ASSOCIATE_RQ, HEADER, INVALID_VALUE
+from dicomnode.net.reactor import Broken
 from dicomnode.rules.admission import Caller
 
 _FIXED = 74
@@ -75,7 +76,7 @@ def decode(request: Request, caller: Caller) -> A_ASSOCIATE:
     body = struct.pack(">HH", 1, 0) + titles + bytes(32) + request.items
     pdu = A_ASSOCIATE_RQ()
     try:
-        pdu.decode(struct.pack(">BxI", 1, len(body)) + body)
+        pdu.decode(HEADER.pack(ASSOCIATE_RQ, len(body)) + body)
         return pdu.to_primitive()
     except Exception as error:  # whatever the library makes of hostile items
         raise _invalid(f"cannot be read ({type(error).__name__})") from error

@@ -75,7 +75,7 @@ class Supervisor:
         self._board = Scoreboard(self._board_memory)
         self._lock = self._wake = -1
         self._hire_at = 0.0
-        """Not before then (monotonic seconds) is anybody started again: somebody has just died too quickly."""
+        """Not before then (monotonic seconds) is anybody started again: somebody died too quickly. 0: nobody did."""
 
     def __repr__(self) -> str:
         return f"Supervisor({self._path}, {len(self._workers)} workers)"
@@ -216,6 +216,7 @@ class Supervisor:
             worker.process.kill()
             worker.kill_at = now + _LATE
         if now >= self._hire_at:
+            self._hire_at = 0.0
             self._fill()
 
     def _forget(self, worker: Worker) -> None:
@@ -229,7 +230,7 @@ class Supervisor:
         """Seconds until something is to be done that no signal tells of; None: until there is one."""
         now = time.monotonic()
         times = [worker.kill_at for worker in self._workers if worker.kill_at]
-        times += [self._hire_at] if self._hire_at > now else []
+        times += [self._hire_at] if self._hire_at else []
         return max(0.0, min(times) - now) if times else None
 
     def _fill(self) -> None:

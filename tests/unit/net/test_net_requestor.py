@@ -18,7 +18,7 @@ import pytest
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom import part10
 from dicomnode.errors import AssociationLost, ContextMissing, Unreachable, Unreadable
-from dicomnode.net import channel, reading
+from dicomnode.net import channel, pdus, reading
 from dicomnode.net.requestor import Requestor
 from dicomnode.operations.ports import Originator, Outgoing
 from dicomnode.rules.contexts import Proposal
@@ -395,7 +395,7 @@ def test_a_slow_partner_is_waited_for_while_it_takes_anything(
     def tuned(connection: socket.socket, seconds: float) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
 
-    monkeypatch.setattr(channel, "_tuned", tuned)
+    monkeypatch.setattr(channel, "tune", tuned)
     monkeypatch.setattr(reading, "_SIZE", 1 << 20)
     with Slow(rate=1e6) as slow:
         known = config(tmp_path, slow.port, response="0.5s")
@@ -448,7 +448,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[channel.Channel, soc
 
 def fragment(size: int, control: int = 1) -> bytes:
     """A P-DATA-TF with so much of a command set."""
-    return channel.PDV.pack(4, size + 6, size + 2, 1, control) + bytes(size)
+    return pdus.PDV.pack(4, size + 6, size + 2, 1, control) + bytes(size)
 
 
 @contextlib.contextmanager

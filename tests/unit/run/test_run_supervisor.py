@@ -28,13 +28,14 @@ def worker(row: int = -1, kill_at: float = 0.0) -> Worker:
 
 def test_it_sleeps_until_a_signal_or_a_deadline(idle: Supervisor) -> None:
     now = time.monotonic()
-    idle._hire_at = now - 10
     idle._workers = [worker()]
     assert idle._rest() is None
     idle._workers = [worker(), worker(kill_at=now + 30), worker(kill_at=now + 20)]
     assert idle._rest() == pytest.approx(20, abs=1)
     idle._hire_at = now + 2
     assert idle._rest() == pytest.approx(2, abs=1)
+    idle._hire_at = now - 0.001  # it passed since the last look: nobody would wake us
+    assert idle._rest() == 0
     idle._workers.append(worker(kill_at=now - 1))
     assert idle._rest() == 0
 

@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from dicomnode.config.model import Tls
-from dicomnode.net import porch
+from dicomnode.net import pdus, porch
 from dicomnode.net.porch import Porch, Visitor
-from dicomnode.net.reactor import abort_pdu
 from dicomnode.net.tls import server_context
 from tests.certificates import Authority, Identity
 from tests.fakes import FakeSlots
@@ -105,7 +104,7 @@ _NONE = {
 def test_what_is_no_request_is_answered_with_an_abort(said: bytes, hall: Callable[..., Hall]) -> None:
     at = hall()
     with at.connect(said) as stranger:
-        assert _ending(stranger) == abort_pdu(2, 2)
+        assert _ending(stranger) == pdus.abort(2, 2)
     assert at.admitted.empty()
 
 
@@ -171,7 +170,7 @@ def test_without_a_descriptor_left_the_oldest_silent_one_makes_room(hall: Callab
 
 def test_an_abort_in_the_place_of_a_request_is_not_answered(hall: Callable[..., Hall]) -> None:
     at = hall()
-    with at.connect(abort_pdu()) as gone:
+    with at.connect(pdus.abort()) as gone:
         assert _ending(gone) == b""  # AA-2: no answer to an A-ABORT
     with at.connect(_REQUEST):
         at.is_admitted().socket.close()

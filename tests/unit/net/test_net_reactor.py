@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dicomnode.net import reactor
-from dicomnode.net.reactor import LAST, MAXIMUM_LENGTH, Broken, Reactor, abort_pdu, reject_pdu
+from dicomnode.net import pdus, reactor
+from dicomnode.net.pdus import LAST
+from dicomnode.net.reactor import MAXIMUM_LENGTH, Broken, Reactor
 
 _RELEASE_RQ, _RELEASE_RP = bytes.fromhex("05000000000400000000"), bytes.fromhex("06000000000400000000")
 
@@ -122,11 +123,11 @@ _BROKEN = {
 def test_what_the_standard_does_not_allow_ends_in_an_abort(raw: bytes, reason: int, peer: Peer) -> None:
     peer.socket.sendall(raw)
     assert peer.live().startswith("aborted: ")
-    assert peer.heard() == abort_pdu(2, reason) == struct.pack(">BBIBBBB", 7, 0, 4, 0, 0, 2, reason)
+    assert peer.heard() == pdus.abort(2, reason) == struct.pack(">BBIBBBB", 7, 0, 4, 0, 0, 2, reason)
 
 
 def test_an_abort_of_the_peer_is_the_end(peer: Peer) -> None:
-    peer.socket.sendall(abort_pdu())
+    peer.socket.sendall(pdus.abort())
     assert peer.live() == "aborted by the peer"
     assert peer.heard() == b""
 
@@ -147,7 +148,7 @@ def test_silence_is_waited_for_as_long_as_it_may_last(raw: bytes, peer: Peer) ->
     begin = time.monotonic()
     assert peer.live() == "aborted: silent for too long"
     assert 0.3 <= time.monotonic() - begin < 3
-    assert peer.heard() == abort_pdu(2)
+    assert peer.heard() == pdus.abort(2)
 
 
 def test_a_pdu_that_trickles_in_has_a_deadline_as_a_whole(peer: Peer) -> None:
@@ -169,7 +170,7 @@ def test_a_pdu_that_trickles_in_has_a_deadline_as_a_whole(peer: Peer) -> None:
 
 def test_while_a_request_is_served_nothing_is_waited_for(peer: Peer) -> None:
     assert peer.reactor.attend()
-    peer.socket.sendall(_data(_pdv(1, 3, b"cancel")) + abort_pdu())
+    peer.socket.sendall(_data(_pdv(1, 3, b"cancel")) + pdus.abort())
     deadline = time.monotonic() + 5
     while peer.reactor.attend():
         assert time.monotonic() < deadline
@@ -203,7 +204,7 @@ def test_a_flood_does_not_keep_a_request_from_being_served(peer: Peer) -> None:
 
 
 def test_what_is_sent_after_the_end_goes_nowhere(peer: Peer) -> None:
-    peer.socket.sendall(abort_pdu())
+    peer.socket.sendall(pdus.abort())
     peer.live()
     peer.reactor.send(b"too late")
     assert peer.heard() == b""
@@ -225,7 +226,7 @@ def test_it_can_be_aborted_from_another_thread(peer: Peer) -> None:
     life.join(5)
     assert not life.is_alive()
     assert peer.reactor.end == "aborted by us"
-    assert peer.heard() == abort_pdu()
+    assert peer.heard() == pdus.abort()
 
 
 def test_it_can_be_aborted_while_the_peer_goes_on_sending(peer: Peer) -> None:
@@ -246,7 +247,3 @@ def test_it_can_be_aborted_while_the_peer_goes_on_sending(peer: Peer) -> None:
     peer.reactor.close()
     sender.join(5)
     assert not sender.is_alive()
-
-
-def test_a_rejection_is_as_the_standard_writes_it() -> None:
-    assert reject_pdu(2, 3, 1) == bytes.fromhex("0300 00000004 00 02 03 01".replace(" ", ""))
