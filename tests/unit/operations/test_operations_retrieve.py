@@ -234,7 +234,7 @@ def test_what_one_association_loses_the_others_carry_on(four: Node) -> None:
     fake = FakePartner(lose={made[5].sop_instance})
     done = send(four, plan(four, "RAD_WS", study=study_of(four)), fake)
     assert {d.sop_instance_uid: d.completed for d in done} == {m.sop_instance: m is not made[5] for m in made}
-    assert (fake.released, fake.aborted) == (3, 1)
+    assert (fake.released, fake.aborted) == (len(fake.contexts) - 1, 1)  # a fifth where the others had ended first
 
 
 def test_what_a_lost_association_had_not_begun_is_sent_when_the_others_have_ended(four: Node) -> None:
