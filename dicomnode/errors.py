@@ -62,6 +62,19 @@ class OutOfResources(DicomnodeError):
     temporary = True
 
 
+class Unfinished(OutOfResources):
+    """The disk failed under a commit: whether it was made is known when the index is opened the next time."""
+
+
+class IndexDamaged(OutOfResources):
+    """The index cannot be trusted any more: nothing is taken until it was rebuilt."""
+
+    ADVICE: ClassVar[str] = "stop the node and run `dicomnode reindex`"
+
+    def __init__(self, text: str = f"the index is damaged: {ADVICE}") -> None:
+        super().__init__(text)
+
+
 # -- query and retrieve ----------------------------------------------------------------------------------------
 
 
@@ -81,6 +94,68 @@ class GateClosed(NotAllowed):
     """A referral's gate is closed on a study that the caller may see."""
 
 
+# -- Storage Commitment ----------------------------------------------------------------------------------------
+
+
+class NoSuchInstance(DicomnodeError):
+    """A SOP instance that is not there, the well-known one of a service among them (PS3.7 C.5.7)."""
+
+    status = 0x0112
+
+
+class NoSuchEventType(DicomnodeError):
+    """An N-EVENT-REPORT of a type that the SOP class does not have (PS3.7 C.5.9)."""
+
+    status = 0x0113
+
+
+class InvalidArgument(DicomnodeError):
+    """What an N-ACTION or N-EVENT-REPORT says cannot be read, or contradicts itself (PS3.7 C.5.10)."""
+
+    status = 0x0115
+
+
+class UnknownTransaction(InvalidArgument):
+    """A commitment result that answers nothing we asked of this partner, or not for exactly the instances we named."""
+
+
+class NoSuchClass(DicomnodeError):
+    """A SOP class that does not exist here (PS3.7 C.5.8)."""
+
+    status = 0x0118
+
+
+class MissingAttribute(DicomnodeError):
+    """A required attribute is absent (PS3.7 C.5.15)."""
+
+    status = 0x0120
+
+
+class MissingValue(DicomnodeError):
+    """A required attribute has no value (PS3.7 C.5.16)."""
+
+    status = 0x0121
+
+
+class NoSuchAction(DicomnodeError):
+    """An N-ACTION of a type that the SOP class does not have (PS3.7 C.5.11)."""
+
+    status = 0x0123
+
+
+class DuplicateTransaction(DicomnodeError):
+    """A Transaction UID that is in use for other instances (PS3.3 C.14.1.1)."""
+
+    status = 0x0131
+
+
+class ResourceLimitation(DicomnodeError):
+    """More than is taken at once: fewer, or later (PS3.7 C.5.18)."""
+
+    status = 0x0213
+    temporary = True
+
+
 # -- a partner -------------------------------------------------------------------------------------------------
 
 
@@ -97,6 +172,12 @@ class Unreachable(PartnerError):
 
 class Rejected(PartnerError):
     """A-ASSOCIATE-RJ: the partner answered, and said no (PS3.8 9.3.4)."""
+
+
+class RejectedForGood(Rejected):
+    """A-ASSOCIATE-RJ with the result rejected-permanent: it will say so until somebody configures something."""
+
+    temporary = False
 
 
 class AssociationLost(PartnerError):
@@ -137,3 +218,7 @@ class ConfigurationError(DicomnodeError):
 
 class UsageError(DicomnodeError):
     """A command that cannot be carried out as it was given; the text says what to do."""
+
+
+class CannotDecide(DicomnodeError):
+    """A decision about a study in doubt that cannot be made as things are; the text says what to do."""

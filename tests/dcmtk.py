@@ -234,3 +234,24 @@ def _listens(
     with contextlib.suppress(OSError, wire.WireError):
         return wire.echo(LOCAL, port, ae_title, timeout=2, wrap=papers and papers.context().wrap_socket) == 0
     return False
+
+
+@contextlib.contextmanager
+def qrscp(folder: Path, ae_title: str = "QRSCP") -> Iterator[int]:
+    """A dcmqrscp that anybody may store into and ask; it listens on entry. Yields its port."""
+    (folder / "kept").mkdir(parents=True)
+    port = free_port()
+    tables = {"HostTable": "", "VendorTable": "", "AETable": f"{ae_title} {folder / 'kept'} RW (200, 1024mb) ANY\n"}
+    settings = f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
+    text = settings + "".join(f"{name} BEGIN\n{rows}{name} END\n" for name, rows in tables.items())
+    (folder / "dcmqrscp.cfg").write_text(text)
+    log = folder / "dcmqrscp.log"
+    with log.open("wb") as file:
+        command = [binary("dcmqrscp"), "-d", "-c", str(folder / "dcmqrscp.cfg")]
+        process = subprocess.Popen(command, env=_ENV, stdout=file, stderr=file)
+    try:
+        wait_until(lambda: _listens(process, port, ae_title, log, None), 10, "dcmqrscp to listen", log)
+        yield port
+    finally:
+        process.kill()
+        process.wait(10)

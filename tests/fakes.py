@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from dicomnode.config import load
 from dicomnode.config.model import NodeConfig, Partner
@@ -17,10 +18,18 @@ from dicomnode.dicom import part10
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.dicom.instance import BY_TAG
 from dicomnode.dicom.part10 import Origin
-from dicomnode.errors import AssociationLost, ContextMissing, Rejected, Unreachable, Unreadable
+from dicomnode.errors import (
+    AssociationLost,
+    ContextMissing,
+    PartnerError,
+    Rejected,
+    RejectedForGood,
+    Unreachable,
+    Unreadable,
+)
+from dicomnode.operations import complete as completing
 from dicomnode.operations import receive as custody
-from dicomnode.operations import refer
-from dicomnode.operations.ports import Node, Originator, Outgoing
+from dicomnode.operations.ports import Node, Originator, Outgoing, Reference, Report
 from dicomnode.rules.admission import Command, Refusal
 from dicomnode.store.archive import Archive, Part, ulid
 from dicomnode.store.database import Database
@@ -87,6 +96,8 @@ class FakePartner:
     """Nobody answers the dial."""
     rejected: bool = False
     """Every association is rejected."""
+    barred: bool = False
+    """Every association is rejected, for good."""
     refused: set[tuple[str, str]] = field(default_factory=set)
     """(SOP class, transfer syntax) pairs that get no presentation context."""
     status: int = 0x0000
@@ -101,6 +112,27 @@ class FakePartner:
     """SOP Instance UIDs at which the partner always aborts."""
     on_send: Callable[[Outgoing], None] = lambda _: None
     """Called with every instance before it is answered."""
+    has_not: set[str] = field(default_factory=set)
+    """Means of proof ("commitment", "find", "count") for which it gives no presentation context …"""
+    declines: set[str] = field(default_factory=set)
+    """… or which it answers with a failure."""
+    lacks: set[str] = field(default_factory=set)
+    """SOP Instance UIDs that it says it has not, whatever it answered when they were stored."""
+    counts: bool = True
+    """Whether an answer to a query has the number of instances in it."""
+    commits: Literal["at once", "late", "never"] = "at once"
+    """Whether a commitment result comes on the same association, later (it is in `late` then), or not at all."""
+    other_transaction: bool = False
+    """A commitment result names another transaction."""
+    failure: int = 0x0112
+    """The Failure Reason for what it lacks."""
+    on_ask: Callable[[str], None] = lambda _: None
+    """Called with every question for proof, and its name, before it is answered."""
+    late: list[Report] = field(default_factory=list)
+    asked: list[tuple[str, Partner, tuple[str, ...]]] = field(default_factory=list)
+    """Each question for proof: its name, at which AE, and the UIDs that were named."""
+    reports: list[Report] = field(default_factory=list)
+    """Commitment results that it was sent."""
     sent: list[Sent] = field(default_factory=list)
     contexts: list[tuple[tuple[str, str], ...]] = field(default_factory=list)
     """What each association that was asked for proposed, those that failed included."""
@@ -115,6 +147,8 @@ class FakePartner:
             raise Unreachable("no connection: [Errno 111] Connection refused")
         if self.rejected:
             raise Rejected("rejected: calling AE title not recognized")
+        if self.barred:
+            raise RejectedForGood("rejected-permanent: calling AE title not recognized")
         try:
             yield _FakeLink(self, partner, len(self.contexts) - 1)
         except BaseException:
@@ -126,6 +160,57 @@ class FakePartner:
         """C-ECHO."""
         with self.associate(partner, []):
             pass
+
+    # -- proof --
+
+    def instances(self, partner: Partner, study_instance_uid: str) -> frozenset[str]:
+        """C-FIND of the SOP Instance UIDs: what it was sent and does not lack."""
+        self._asked("find", partner, study_instance_uid)
+        return frozenset(self.kept - self.lacks)
+
+    def count(self, partner: Partner, study_instance_uid: str) -> int | None:
+        """C-FIND of their number."""
+        self._asked("count", partner, study_instance_uid)
+        return len(self.kept - self.lacks) if self.counts else None
+
+    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
+        """N-ACTION, and what comes of it."""
+        self._asked("commitment", partner, *(each.sop_instance_uid for each in references))
+        has = self.kept - self.lacks
+        kept = [each for each in references if each.sop_instance_uid in has]
+        failed = [(each, self.failure) for each in references if each.sop_instance_uid not in has]
+        report = Report("1.2.3" if self.other_transaction else transaction_uid, tuple(kept), tuple(failed))
+        if self.commits == "late":
+            self.late.append(report)
+        return report if self.commits == "at once" else None
+
+    def report(self, partner: Partner, report: Report) -> None:
+        """N-EVENT-REPORT."""
+        if self.unreachable:
+            raise Unreachable("no connection: [Errno 111] Connection refused")
+        if "commitment" in self.has_not:
+            raise ContextMissing(f"{partner.name} takes no commitment results")
+        self.reports.append(report)
+
+    def _asked(self, name: str, partner: Partner, *uids: str) -> None:
+        self.asked.append((name, partner, uids))
+        self.on_ask(name)
+        if self.unreachable:
+            raise Unreachable("no connection: [Errno 111] Connection refused")
+        if name in self.has_not:
+            raise ContextMissing(f"{partner.name} accepts no context for {name}")
+        if name in self.declines:
+            raise PartnerError(f"{partner.name} answered with 0110H")
+
+    @property
+    def kept(self) -> set[str]:
+        """The SOP Instance UIDs that it has answered for with success or a warning."""
+        return {each.sop_instance_uid for each in self.sent if each.status in (0x0000, 0xB000, 0xB006, 0xB007)}
+
+    @property
+    def questions(self) -> list[str]:
+        """The names of the questions for proof, in their order."""
+        return [name for name, _, _ in self.asked]
 
     @property
     def uids(self) -> list[str]:
@@ -171,9 +256,9 @@ def make_node(folder: Path, config: str = CONFIG, *, clock: Callable[[], int] | 
     One at a time in a process (the index is). End it with `node.database.close()`.
     """
     parsed = configuration(config, folder)
-    archive = Archive(parsed.node.data, worker or ulid())
+    archive = Archive(parsed.node.data, worker or ulid(), parsed.node.watermarks.instances)
     archive.prepare()
-    database = Database(parsed.node.data / "index.sqlite")
+    database = Database(parsed.node.data / "index.sqlite", volume=archive.volume)
     database.migrate()
     return Node(parsed, 1, archive, database, clock or FakeClock())
 
@@ -214,7 +299,7 @@ def complete(node: Node, seconds: float = 61.0) -> int:
     """Let the quiet time pass; how many referrals became complete."""
     assert isinstance(node.clock, FakeClock)
     node.clock.advance(seconds)
-    return refer.complete(node)
+    return completing.complete(node, FakeCallers())
 
 
 def files(node: Node) -> set[str]:
@@ -243,6 +328,16 @@ _MORE = {
     "PatientComments": (0x00104000, "LT"),
     "NameOfPhysiciansReadingStudy": (0x00081060, "PN"),
 }
+
+
+class FakeCallers:
+    """Who has an association open with the node: nobody, unless `calling` names them."""
+
+    def __init__(self, *calling: str) -> None:
+        self.calling = set(calling)
+
+    def is_calling(self, partner: str) -> bool:
+        return partner in self.calling
 
 
 class FakeSlots:

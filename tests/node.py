@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 import os
 import select
@@ -25,7 +26,7 @@ import yaml
 
 from tests import wire
 
-_WORKERS = "dicomnode.run.workers"
+_ROLES = ("configure", "recover", "acceptor", "forwarder", "housekeeper")
 
 
 class Result(NamedTuple):
@@ -36,10 +37,18 @@ class Result(NamedTuple):
     err: str
 
 
+_ports = itertools.count()
+
+
 def free_port() -> int:
-    """A port on 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A port on 127.0.0.1 that nobody listens on now, and that the kernel gives nobody who asks for any.
+
+    Never the same twice in this process, and hardly ever one that a process of the same run has chosen.
+    """
+    while True:
+        port = 10_000 + (os.getpid() * 101 + next(_ports)) % 22_000
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def wait_until(predicate: Callable[[], Any], timeout: float, what: str, log: Path | None = None) -> Any:
@@ -228,6 +237,17 @@ class Node:
         family.close()
         self.process = None
 
+    def tell(self, number: signal.Signals) -> None:
+        """Send the supervisor a signal."""
+        assert self.process
+        self.process.send_signal(number)
+
+    def bury(self, timeout: float = 10) -> None:
+        """The supervisor was killed by somebody else: return once it is gone."""
+        assert self.process
+        self.process.wait(timeout)
+        self.process = None
+
     def kill(self, role: str) -> list[int]:
         """SIGKILL every process of a role, and return their ids once they are gone."""
         pids = self.pids().get(role, [])
@@ -260,9 +280,8 @@ class Node:
     def _role(self, pid: int) -> str:
         if self.process and pid == self.process.pid:
             return "supervisor"
-        words = _command_line(pid)
-        after = words.index(_WORKERS) + 1 if _WORKERS in words else len(words)
-        return words[after] if after < len(words) else "other"
+        name = _name(pid)
+        return name if name in _ROLES else "other"
 
     def _family(self) -> list[int]:
         """The supervisor and all its descendants."""
@@ -351,7 +370,8 @@ def _parents() -> Iterator[tuple[int, int]]:
                     yield int(entry.name), int(fields[1])
 
 
-def _command_line(pid: int) -> list[str]:
+def _name(pid: int) -> str:
+    """What a process calls itself."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
-    return []
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""

@@ -148,6 +148,10 @@ class Orthanc:
         """Remove a study, as a hospital does that loses one."""
         self._request(f"/studies/{self.studies()[study_uid]['ID']}", method="DELETE")
 
+    def delete_instance(self, study_uid: str, sop_instance_uid: str) -> None:
+        """Remove one instance of a study, as a hospital does that loses one."""
+        self._request(f"/instances/{self.instances(study_uid)[sop_instance_uid]}", method="DELETE")
+
     def add_modality(self, name: str, ae_title: str, host: str, port: int, *, tls: bool = False) -> None:
         """Make a peer known while it runs, and after a restart."""
         peer = {"AET": ae_title, "Host": host, "Port": port, "UseDicomTls": tls}

@@ -19,8 +19,10 @@ class ChaosProxy:
     """Forwards `port` (a free one) to `target`; a context manager.
 
     `refuse()`: connections are refused, those that are open go on. `blackhole()`: connections are taken and nothing
-    passes, either way. `reset()`: every open connection ends by RST. `resume()`: all as usual again, what a black hole
-    held back included. `reset_after(n)`: RST once n more bytes went to the target. `seconds` delays every chunk.
+    passes, either way. `reset()`: every open connection ends by RST. `vanish()`: every open connection is dead for
+    ever, and neither end is told, as when a host loses its power; new ones pass. `resume()`: all as usual again, what a
+    black hole held back included. `reset_after(n)`: RST once n more bytes went to the target. `seconds` delays every
+    chunk.
     """
 
     def __init__(self, host: str, port: int, *, seconds: float = 0) -> None:
@@ -29,6 +31,7 @@ class ChaosProxy:
         """How many were taken since the start."""
         self._lock = threading.Lock()
         self._pairs: set[_Pair] = set()
+        self._dead: set[_Pair] = set()
         self._threads: list[threading.Thread] = []
         self._passing, self._stopping = threading.Event(), threading.Event()
         self._passing.set()
@@ -69,6 +72,10 @@ class ChaosProxy:
             pairs = list(self._pairs)
         for pair in pairs:
             self._drop(pair)
+
+    def vanish(self) -> None:
+        with self._lock:
+            self._dead |= self._pairs
 
     def reset_after(self, count: int) -> None:
         """Let `count` more bytes through to the target, then reset every open connection; once."""
@@ -116,10 +123,12 @@ class ChaosProxy:
         """Carry one direction until it ends; a FIN is passed on, an error ends both directions."""
         try:
             while chunk := self._read(pair, source):
+                if pair in self._dead:
+                    continue
                 if source is pair[0] and self._spent(len(chunk)):
                     return self.reset()
                 self._write(pair, sink, chunk)
-            if pair in self._pairs:
+            if pair in self._pairs - self._dead:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
             self._drop(pair)

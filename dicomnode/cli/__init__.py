@@ -15,11 +15,16 @@ import click
 from dicomnode import __version__
 from dicomnode.cli.audit import audit
 from dicomnode.cli.demo import demo
+from dicomnode.cli.doctor import doctor
 from dicomnode.cli.node import check, reload, serve
 from dicomnode.cli.opening import Place, say
+from dicomnode.cli.output import count
 from dicomnode.cli.partners import partners
+from dicomnode.cli.quarantine import quarantine
 from dicomnode.cli.queue import queue
 from dicomnode.cli.referrals import referrals
+from dicomnode.cli.reindex import reindex
+from dicomnode.cli.status import status
 from dicomnode.cli.studies import studies
 from dicomnode.errors import ConfigurationError, DicomnodeError, UsageError
 
@@ -33,7 +38,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except ConfigurationError as error:
             source = ctx.params.get("config", "the configuration")
-            say(f"{source} cannot be used, for {len(error.faults)} reason(s):")
+            say(f"{source} cannot be used, for {count(len(error.faults), 'reason')}:")
             for fault in error.faults:
                 say(f"  {fault}")
             sys.exit(2)
@@ -68,6 +73,8 @@ def main(context: click.Context, config: Path) -> None:
     A first day:
       dicomnode check                 what the configuration means, and what is wrong with it
       dicomnode serve                 run the node
+      dicomnode status                how it does, and what needs you
+      dicomnode doctor                everything that can be wrong, and what to do about it
       dicomnode partners refused      who was turned away, and the lines that would admit them
       dicomnode studies list          what has arrived
       dicomnode referrals list        where each referred study is, and why
@@ -77,5 +84,6 @@ def main(context: click.Context, config: Path) -> None:
     context.obj = Place(config)
 
 
-for _command in (serve, check, reload, demo, partners, studies, referrals, queue, audit):
+_OF_THE_NODE = (serve, check, reload, status, doctor, reindex, demo)
+for _command in (*_OF_THE_NODE, partners, studies, referrals, quarantine, queue, audit):
     main.add_command(_command)

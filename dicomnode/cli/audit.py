@@ -17,13 +17,15 @@ def audit() -> None:
 
 @audit.command("list")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest N.")
+@click.option("--alarms", is_flag=True, help="Only what a person should know of.")
 @output.as_json
 @pass_place
-def list_(place: Place, limit: int, as_json: bool) -> None:
+def list_(place: Place, limit: int, alarms: bool, as_json: bool) -> None:
     """The newest events, oldest first."""
     with place.node() as node, node.database.read():
-        rows = [_row(event) for event in store.events(limit)]
-    output.show(rows, as_json=as_json, columns=["at", "event", "partner", "text"], empty="Nothing has happened yet.")
+        rows = [_row(event) for event in store.events(limit, alarms=alarms)]
+    empty = "There was no alarm." if alarms else "Nothing has happened yet."
+    output.show(rows, as_json=as_json, columns=["at", "event", "partner", "text"], empty=empty)
 
 
 def _row(event: Event) -> output.Row:
@@ -37,4 +39,5 @@ def _row(event: Event) -> output.Row:
         "referral": event.referral,
         "generation": event.generation,
         "text": event.text,
+        "alarm": event.alarm,
     }

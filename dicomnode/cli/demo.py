@@ -33,6 +33,7 @@ from dicomnode.store.archive import digest
 
 _SLICES = 60
 _PATIENCE = 120.0
+_OVER = ("sent", "confirmed", "failed", "quarantined")
 _CONFIG = """\
 node:
   ae_title: REFERNODE
@@ -67,7 +68,9 @@ class Sent:
 @click.command()
 @click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
 def demo(folder: Path | None) -> None:
-    """Show the main job on this machine: send, query, arrive, compare byte for byte.
+    """Show the main job on this machine.
+
+    Send, query, arrive, compare byte for byte.
 
     FOLDER is a study of yours (Part 10 files, searched through its sub-folders); without it, 60 slices are made from a
     CT that pydicom carries. Nothing leaves this machine.
@@ -165,7 +168,7 @@ class _Demo:
             def arrived() -> bool:
                 bar.update(task, completed=len(list(self._received.glob("*.dataset"))))
                 referred = self._cli("referrals", "list", "--limit", "1000000", "--json")
-                return bool(referred) and all(each["state"] in ("sent", "failed", "quarantined") for each in referred)
+                return bool(referred) and all(each["state"] in _OVER for each in referred)
 
             try:
                 self._wait(arrived, "the study to arrive")

@@ -12,7 +12,6 @@ from dicomnode.cli.opening import Place, pass_place, say
 from dicomnode.errors import DicomnodeError, UsageError
 from dicomnode.operations import configure
 from dicomnode.run import premises
-from dicomnode.run.supervisor import Supervisor
 from dicomnode.store import generations
 from dicomnode.store.generations import Generation
 
@@ -27,13 +26,18 @@ def serve(place: Place) -> None:
     It takes custody of what its partners send, answers queries, and forwards referred studies. SIGTERM drains: open
     associations may finish. SIGHUP (or `dicomnode reload`) takes a changed configuration into use.
     """
+    from dicomnode.run.supervisor import Supervisor  # with all that a node is: no other command waits for that
+
     Supervisor(place.path.resolve()).run()
 
 
 @click.command()
 @pass_place
 def check(place: Place) -> None:
-    """Say in plain sentences what the configuration means; or name every fault in it, with its line."""
+    """Say what the configuration means, or name its faults.
+
+    In plain sentences; or every fault, with its line.
+    """
     config = place.config()
     for heading, sentences in configure.sentences(config):
         click.secho(heading, bold=True)
@@ -47,7 +51,10 @@ def check(place: Place) -> None:
 @click.command()
 @pass_place
 def reload(place: Place) -> None:
-    """Take the changed configuration into use, whole; or keep the one in force, and say why."""
+    """Take a changed configuration into use.
+
+    Whole; or the one in force is kept, and it is said why.
+    """
     data = place.data()
     serving = premises.running(data)
     if not serving:

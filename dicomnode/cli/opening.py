@@ -18,9 +18,9 @@ from dicomnode.errors import UsageError
 from dicomnode.operations import configure
 from dicomnode.operations.ports import Node
 from dicomnode.run import premises
-from dicomnode.store import generations, queue
+from dicomnode.store import generations, ledger
 from dicomnode.store.archive import Archive
-from dicomnode.store.database import Database
+from dicomnode.store.database import Database, index_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +43,16 @@ class Place:
         return self._in_force()[0] if self._index().exists() else self.config()
 
     @contextmanager
-    def node(self) -> Iterator[Node]:
+    def node(self, *, remark: bool = True) -> Iterator[Node]:
         """The node as it runs: its index and archive, under the configuration in force. UsageError: it has never run.
 
-        A file that is being edited stops nobody: what is in force is what the node recorded.
+        A file that is being edited stops nobody: what is in force is what the node recorded. `remark`: say so where
+        the node does not run.
         """
         if not self._index().exists():
             raise UsageError(f"there is no index in {self.data()} yet: start the node with `dicomnode serve`")
         config, generation = self._in_force()
-        if premises.running(config.node.data) is None:
+        if remark and premises.running(config.node.data) is None:
             say("the node is not running: this is how it was left, and what is changed takes effect when it starts")
         database = Database(self._index())
         try:
@@ -60,7 +61,7 @@ class Place:
             database.close()
 
     def _index(self) -> Path:
-        return self.data() / "index.sqlite"
+        return index_of(self.data())
 
     def _in_force(self) -> tuple[NodeConfig, int]:
         database = Database(self._index())
@@ -84,7 +85,7 @@ def no_partner(name: str, config: NodeConfig) -> str:
 
 def check_partner(name: str, node: Node) -> None:
     """Raise UsageError unless a partner is configured, or anything was ever queued for it; '' is nobody."""
-    if name and name not in node.config.partners and name not in {each.partner for each in queue.shape()}:
+    if name and name not in node.config.partners and not ledger.is_known(name):
         raise UsageError(no_partner(name, node.config))
 
 

@@ -103,6 +103,16 @@ def time(microseconds: int | None) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
+def moment(microseconds: int) -> str:
+    """A time as it stands in a table: UTC, to the second."""
+    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """So many of something: `many` is its plural, where that is not made with an s."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
+
+
 def status(value: int | None) -> str | None:
     """A DIMSE status as text; None where none was received."""
     return None if value is None else f"{value:04X}"
@@ -112,8 +122,9 @@ def masked(row: Row, phi: bool) -> Row:
     """The row with its patient fields masked, unless they were asked for."""
     if phi:
         return row
-    return {key: _mask(value) if key in _PATIENT else value for key, value in row.items()}
+    return {key: mask(value) if key in _PATIENT else value for key, value in row.items()}
 
 
-def _mask(value: str) -> str:
+def mask(value: str) -> str:
+    """The first letter of a patient's attribute, and no more."""
     return value[:1] + "*" * min(len(value) - 1, 7) if value else value

@@ -8,10 +8,11 @@ import re
 
 import click
 
-from dicomnode.cli import output
+from dicomnode.cli import lane, output
 from dicomnode.cli.opening import Place, no_partner, pass_place
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError, UsageError
+from dicomnode.operations.ports import Node
 from dicomnode.rules import oneway
 from dicomnode.store import audit, lanes
 from dicomnode.store.audit import Refused
@@ -26,25 +27,27 @@ def partners() -> None:
 @output.as_json
 @pass_place
 def list_(place: Place, as_json: bool) -> None:
-    """Every partner: where it is, what it may do, and whether its lane runs."""
+    """List every partner, and what it may do.
+
+    Where it is, too, and what its lane waits for.
+    """
     with place.node() as node, node.database.read():
-        rows = [_row(partner, node.config, lanes.paused(partner.name)) for partner in node.config.partners.values()]
+        rows = [_row(partner, lanes.paused(partner.name), node) for partner in node.config.partners.values()]
     columns = ["partner", "site", "may", "lane", "called_at", "reason", "ae_title", "address"]
     output.show(rows, as_json=as_json, columns=columns, empty="No partners are configured.")
 
 
-def _row(partner: Partner, config: NodeConfig, pause: lanes.Pause) -> output.Row:
-    lane = "-" if not partner.is_destination else "paused" if pause.failures else "runs"
+def _row(partner: Partner, pause: lanes.Pause, node: Node) -> output.Row:
     return {
         "partner": partner.name,
         "site": partner.site,
-        "sector": config.sector_of(partner),
+        "sector": node.config.sector_of(partner),
         "ae_title": partner.ae_title,
         "address": partner.addresses,
         "called_at": partner.display if partner.is_destination else "",
         "may": tuple(sorted(partner.may)),
-        "lane": lane,
-        "reason": pause.reason,
+        "lane": lane.words(partner.name, pause, node),
+        "reason": lane.why(pause),
     }
 
 
@@ -76,7 +79,10 @@ def _advice(partner: Partner) -> str:
 @output.as_json
 @pass_place
 def refused(place: Place, as_json: bool) -> None:
-    """Who was turned away and why, with the YAML that would admit them."""
+    """List who was turned away, and why.
+
+    With the YAML that would admit them.
+    """
     with place.node() as node, node.database.read():
         found = audit.refusals()
         config = node.config

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import click
 
-from dicomnode.cli import output
+from dicomnode.cli import output, timeline
 from dicomnode.cli.opening import Place, check_partner, pass_place, say, who
 from dicomnode.errors import UsageError
+from dicomnode.operations import complete as completing
 from dicomnode.operations import refer
+from dicomnode.operations import resend as resending
+from dicomnode.operations.resend import Resent
 from dicomnode.rules import outcome
-from dicomnode.store import audit, queue
+from dicomnode.store import attempts, audit, gates, ledger, queue, transactions
 from dicomnode.store import referrals as store
 from dicomnode.store.referrals import Referral
 
@@ -26,12 +29,16 @@ def referrals() -> None:
 @output.as_json
 @pass_place
 def list_(place: Place, partner: str, limit: int, phi: bool, as_json: bool) -> None:
-    """Referrals, the newest first: how far each is, and what stops it."""
+    """List referrals: how far each is, and what stops it.
+
+    The newest first.
+    """
     with place.node() as node, node.database.read():
         check_partner(partner, node)
-        rows = [_row(referral, phi) for referral in store.listed(limit, partner=partner)]
-    columns = ["referral", "partner", "state", "delivered", "instances", "reason", "patient_id", "site", "opened_at"]
-    columns.append("study_instance_uid")
+        found = store.listed(limit, partner=partner)
+    rows = [_row(each, phi) | ({} if as_json else {"state": _words(each)}) for each in found]
+    columns = ["referral", "partner", "state", "delivered", "confirmed", "instances", "proof", "reason", "patient_id"]
+    columns += ["site", "opened_at", "study_instance_uid"]
     output.show(rows, as_json=as_json, columns=columns, empty="No study has been referred to anybody yet.")
 
 
@@ -48,12 +55,16 @@ def _row(referral: Referral, phi: bool) -> output.Row:
         "reason": referral.reason,
         "instances": referral.instances,
         "delivered": referral.delivered,
-        "confirmed": 0,
+        "confirmed": referral.confirmed,
         "proof": referral.proof,
         "opened_at": output.time(referral.opened_at),
         "confirmed_at": output.time(referral.confirmed_at),
         "route": referral.route,
         "held": referral.held,
+        "dropped": referral.dropped,
+        "skipped": referral.skipped,
+        "completed_at": output.time(referral.completed_at),
+        "sent_at": output.time(referral.sent_at),
         "generation": referral.generation,
     }
     return output.masked(row, phi)
@@ -65,22 +76,34 @@ def _row(referral: Referral, phi: bool) -> output.Row:
 @output.as_json
 @pass_place
 def show(place: Place, referral: int, phi: bool, as_json: bool) -> None:
-    """The timeline of one referral: what happened, when, and what came of every transfer."""
+    """Show the timeline of one referral.
+
+    What happened, when, and what came of every transfer.
+    """
     with place.node() as node, node.database.read():
         found = store.get(referral)
         if found is None:
             raise UsageError(f"there is no referral {referral}; `dicomnode referrals list` shows those there are")
-        events = [_event(event) for event in audit.events(1000, referral=referral)]
-        transfers = [_transfer(each) for each in queue.listed(1_000_000, referral=referral)]
+        events = audit.events(1000, referral=referral)
+        tries, asked = attempts.of(referral), transactions.of(referral)
+        is_in_doubt = gates.is_in_doubt(referral)
+        transfers = [_transfer(each) for each in ledger.listed(1_000_000, referral=referral)]
     if as_json:
-        output.show([_row(found, phi) | {"events": events, "transfers": transfers}], as_json=True, empty="")
+        row = _row(found, phi) | {"events": [timeline.event(each) for each in events], "transfers": transfers}
+        row |= {"attempts": [timeline.attempt(each) for each in tries], "delays": timeline.delays(found)}
+        row |= {"commitments": [timeline.commitment(each) for each in asked]}
+        output.show([row], as_json=True, empty="")
         return
     click.echo(f"Referral {found.id} of study {found.study_instance_uid}")
-    click.echo(f"from {found.site} to {found.partner} by {found.route}: {found.state}, {_counts(found)}")
+    click.echo(f"from {found.site} to {found.partner} by {found.route}: {_words(found)}, {_counts(found)}")
     if found.reason:
         click.echo(f"because {found.reason}")
+    if is_in_doubt:
+        click.echo(f"`dicomnode quarantine show {found.study_instance_uid}` shows what is in doubt")
+    click.echo(f"Delays: {timeline.stages(found)}")
     click.echo()
-    output.show(events, as_json=False, columns=["at", "event", "text"], empty="Nothing has happened yet.")
+    rows = timeline.merged(events, tries, asked)
+    output.show(rows, as_json=False, columns=["at", "event", "text"], empty="Nothing has happened yet.")
     unusual = [each for each in transfers if each["state"] != queue.State.DELIVERED or each["last_status"] != "0000"]
     if unusual:
         click.echo()
@@ -88,16 +111,21 @@ def show(place: Place, referral: int, phi: bool, as_json: bool) -> None:
         output.show(unusual, as_json=False, columns=columns, empty="", title="Transfers that are not simply delivered")
 
 
+def _words(found: Referral) -> str:
+    """Its state as a person should read it: what is sent and not confirmed says so."""
+    if found.progress != store.Progress.SENT or found.gate != store.Gate.OPEN or found.held:
+        return found.state
+    missing = f", {found.dropped} not accepted" if found.dropped else ""
+    return f"sent{missing}{', partner cannot confirm' if found.proof == 'none' else ''}"
+
+
 def _counts(found: Referral) -> str:
-    others = [f"{count} {word}" for count, word in ((found.held, "held"), (found.dropped, "dropped")) if count]
-    return ", ".join([f"{found.delivered} of {found.instances} delivered", *others])
+    counts = {"confirmed": found.confirmed, "held": found.held, "dropped": found.dropped, "skipped": found.skipped}
+    said = [f"{count} {word}" for word, count in counts.items() if count]
+    return ", ".join([f"{found.delivered} of {found.instances} delivered", *said])
 
 
-def _event(event: audit.Event) -> output.Row:
-    return {"at": output.time(event.at), "event": event.kind, "text": event.text, "generation": event.generation}
-
-
-def _transfer(each: queue.Transfer) -> output.Row:
+def _transfer(each: ledger.Transfer) -> output.Row:
     meaning = outcome.meaning(each.last_status) if each.last_status is not None else ""
     return {
         "transfer": each.transfer,
@@ -116,21 +144,27 @@ def _transfer(each: queue.Transfer) -> output.Row:
 @click.option("--reason", required=True, help="Why: it is shown to whoever asks, and kept in the audit trail.")
 @pass_place
 def hold(place: Place, ids: tuple[int, ...], reason: str) -> None:
-    """Close the gate: nothing more of these studies leaves until they are released."""
+    """Close the gate: nothing more of these studies leaves.
+
+    Until they are released.
+    """
     with place.node() as node:
         done = refer.hold(ids, reason, who(), node)
-    _report(done, len(ids), "held", "not open, so it cannot be held")
+    _report(done, len(ids), "held", "held already")
 
 
 @referrals.command()
 @click.argument("ids", nargs=-1, type=int, required=True)
-@click.option("--reason", default="", help="Why; a quarantined referral is not released without one.")
+@click.option("--reason", default="", help="Why: it is kept in the audit trail.")
 @pass_place
 def release(place: Place, ids: tuple[int, ...], reason: str) -> None:
-    """Open the gate of held or quarantined referrals: what waits goes on."""
+    """Take the hold from referrals: what waits goes on.
+
+    Unless the study is in doubt: see `dicomnode quarantine`.
+    """
     with place.node() as node:
         done = refer.release(ids, reason, who(), node)
-    _report(done, len(ids), "released", "open already")
+    _report(done, len(ids), "released", "not held")
 
 
 def _report(done: list[Referral], asked: int, word: str, otherwise: str) -> None:
@@ -139,3 +173,42 @@ def _report(done: list[Referral], asked: int, word: str, otherwise: str) -> None
     if len(done) < asked:
         say(f"nothing was done to {asked - len(done)} of {asked}: {otherwise}")
         raise SystemExit(1)
+
+
+@referrals.command()
+@click.argument("ids", nargs=-1, type=int, required=True)
+@pass_place
+def complete(place: Place, ids: tuple[int, ...]) -> None:
+    """Say that studies have come whole.
+
+    Nothing is waited for any more. What still comes is sent after it.
+    """
+    with place.node() as node:
+        done = completing.by_word(ids, who(), node)
+    _report(done, len(ids), "complete by your word", "not receiving any more")
+
+
+@referrals.command()
+@click.argument("ids", nargs=-1, type=int, required=True)
+@click.option("--all", "everything", is_flag=True, help="What is confirmed, too.")
+@click.option("--reason", default="", help="Why: it is kept in the audit trail.")
+@pass_place
+def resend(place: Place, ids: tuple[int, ...], everything: bool, reason: str) -> None:
+    """Send again what was delivered and not confirmed.
+
+    Without asking the partner what it has.
+    """
+    with place.node() as node:
+        done = resending.resend(ids, reason, who(), node, everything=everything)
+    for each in done:
+        click.echo(f"referral {each.referral.id} to {each.referral.partner}: {_resent(each)}")
+    if not all(each.queued for each in done):
+        raise SystemExit(1)
+
+
+def _resent(each: Resent) -> str:
+    gone = f"; the files of {each.gone} are gone: have them sent again" if each.gone else ""
+    closed = f"; they wait, because it is {each.referral.gate}" if each.referral.gate != store.Gate.OPEN else ""
+    if each.queued:
+        return f"queued again: {output.count(each.queued, 'instance')}{closed}{gone}"
+    return f"nothing was delivered that is not confirmed (--all sends that again, too){gone}"

@@ -45,6 +45,7 @@ def _row(study: Study, phi: bool) -> output.Row:
         "site": study.site,
         "received_at": output.time(study.received_at),
         "quarantine": study.quarantine,
+        "correction": study.correction,
         "remark": study.remark,
     }
     return output.masked(row, phi)
@@ -56,7 +57,10 @@ def _row(study: Study, phi: bool) -> output.Row:
 @output.as_json
 @pass_place
 def show(place: Place, uid: str, phi: bool, as_json: bool) -> None:
-    """One study: where it is and why, and every version of its instances that is kept."""
+    """Show one study: where it is, and why.
+
+    And every version of its instances that is kept.
+    """
     with place.node() as node, node.database.read():
         study = index.study(uid)  # by its UID, or by the number that lists show
         if study is None:

@@ -38,6 +38,17 @@ def valid_until(tls: Tls) -> date:
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(seen["notAfter"])), UTC).date()
 
 
+def authorities_until(tls: Tls) -> date | None:
+    """The last day (UTC) of that of our authorities that ends first; None where each vouches for itself alone.
+
+    OSError where the file has faults.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(tls.ca)
+    ends = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in context.get_ca_certs()]
+    return datetime.fromtimestamp(min(ends), UTC).date() if ends else None
+
+
 def _unreadable(path: Path) -> str | None:
     try:
         path.read_bytes()

@@ -43,6 +43,7 @@ def contradictions(draft: Draft) -> Iterator[Contradiction]:
         yield Contradiction(("partners", name), text, ("sites", name))
     if draft.node and draft.node.limits.retry_first > draft.node.limits.retry_most:
         yield Contradiction(("node", "limits", "retry_first"), "is more than retry_most")
+    yield from _of_space(draft.node)
     yield from _of_tls(draft)
     for partner in draft.partners.values():
         yield from _of_partner(partner, draft)
@@ -50,6 +51,19 @@ def contradictions(draft: Draft) -> Iterator[Contradiction]:
     for position, route in draft.routes.items():
         yield from _of_route(("routes", position), route, draft)
     yield from _same_names(draft.routes)
+
+
+def _of_space(node: Node | None) -> Iterator[Contradiction]:
+    """Senders are to be sent away before their instances are refused, and room to be made before either."""
+    if node is None:
+        return
+    marks, free = node.watermarks, node.retention.free
+    if marks.associations < marks.instances:
+        text = "is less than instances: whoever may begin to store would then have every instance refused"
+        yield Contradiction(("node", "watermarks", "associations"), text)
+    if free is not None and free <= marks.associations:
+        text = "is not more than watermarks.associations: senders would be refused before any room is made"
+        yield Contradiction(("node", "retention", "free"), text)
 
 
 def _of_tls(draft: Draft) -> Iterator[Contradiction]:
@@ -70,8 +84,12 @@ def _of_partner(partner: Partner, draft: Draft) -> Iterator[Contradiction]:
     where, site, node = ("partners", partner.name), draft.sites.get(partner.site), draft.node
     if partner.port is not None and partner.host is None:
         yield Contradiction((*where, "port"), "is of no use without host")
-    if "store" in partner.may and site and site.sector == "public" and not _may_leave_public(draft.flows):
-        yield Contradiction((*where, "may"), "store: nothing may flow from public, and its site is public")
+    for right in ("store", "commit"):
+        if right in partner.may and site and site.sector == "public" and not _may_leave_public(draft.flows):
+            yield Contradiction((*where, "may"), f"{right}: nothing may flow from public, and its site is public")
+    if "commit" in partner.may and not partner.is_destination:
+        text = "commit: we call it back with the result, so it needs host and port"
+        yield Contradiction((*where, "may"), text)
     public = [key for key, (host, _) in node.binds.items() if not units.is_loopback(host)] if node else []
     if partner.may and not partner.address and public:
         yield Contradiction(where, f"could be anybody: {public[0]} is public, so say from which address it calls")
@@ -122,7 +140,37 @@ def _of_route(where: Where, route: Route, draft: Draft) -> Iterator[Contradictio
         if partner and not partner.is_destination:
             text = f"{name} has no host and port: nothing can be sent to it"
             yield Contradiction((*where, "to", position), text, ("partners", name))
+    yield from _of_expect((*where, "expect"), route, draft)
     yield from _never_matching(where, route, draft)
+
+
+def _of_expect(where: Where, route: Route, draft: Draft) -> Iterator[Contradiction]:
+    """Who is asked what a study has: somebody who can be asked, who would know, and for whose answer there is time."""
+    if route.expect is None:
+        return
+    longest = max(route.wait, *route.waits.values(), 0.0)
+    if not route.wait:
+        text = "cannot be together with wait: 0s, which sends each image before anything can be expected"
+        yield Contradiction(where, text)
+    elif route.expect.within <= longest:
+        text = f"is not longer than the quiet time ({longest:g}s): nobody would be asked in time"
+        yield Contradiction((*where, "within"), text)
+    partner = draft.partners.get(route.expect.partner)
+    if partner is None:
+        return
+    other = ("partners", partner.name)
+    if not partner.is_destination:
+        yield Contradiction((*where, "from"), f"{partner.name} has no host and port: it cannot be asked", other)
+    private = {key for key, site in draft.sites.items() if site.sector == "private"}
+    sources = {_site_of(name, draft) for name in route.sources} or private
+    if partner.site not in sources:
+        text = f"{partner.name} belongs to {partner.site}, which this route takes nothing from: it would not know"
+        yield Contradiction((*where, "from"), text, other)
+
+
+def _site_of(name: str, draft: Draft) -> str:
+    """The site of a partner, or the name of a site itself."""
+    return draft.partners[name].site if name in draft.partners else name
 
 
 def _never_matching(where: Where, route: Route, draft: Draft) -> Iterator[Contradiction]:

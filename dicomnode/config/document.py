@@ -20,6 +20,16 @@ LARGEST = 1 << 20
 """Bytes of the largest file that is read."""
 TOO_LARGE = "the file is larger than 1 MiB, and so no configuration"
 _DEEPEST = 8
+_SYNTAX = (
+    ("'\\t'", "there is a tab here; YAML is indented with spaces"),
+    ("mapping values are not allowed", "a ':' where there can be none: check the indentation, or quote the text"),
+    ("expected <block end>", "this line is indented differently from those that it belongs with, or a quote is open"),
+    ("could not find expected ':'", "a key without its ':'"),
+    ("end of stream", "a quote is opened and never closed"),
+    ("expected ',' or", "a bracket is not closed, or a comma is missing"),
+    ("escape", "a backslash in double quotes has a meaning of its own; use single quotes"),
+    ("cannot start any token", "a text that begins with this character is written in quotes"),
+)
 
 Data: TypeAlias = str | list["Data"] | dict[str, "Data"] | None
 
@@ -71,9 +81,8 @@ class Document:
         except _Stop as stop:
             self.give_up((), str(stop), stop.line)
         except yaml.MarkedYAMLError as error:
-            self.give_up(
-                (), units.syntax(error.problem or ""), error.problem_mark.line + 1 if error.problem_mark else 0
-            )
+            line = error.problem_mark.line + 1 if error.problem_mark else 0
+            self.give_up((), _in_words(error.problem or ""), line)
         except yaml.reader.ReaderError as error:
             line = self.text.count("\n", 0, error.position) + 1
             self.give_up((), "there is a control character here, which a text file does not have", line)
@@ -141,3 +150,8 @@ def _key(event: Any) -> str:
     if not event.value or units.unprintable(event.value):
         raise _Stop("a key is empty, or contains a line break or control character", _line(event))
     return str(event.value)
+
+
+def _in_words(problem: str) -> str:
+    """PyYAML's name for a problem, in words that help."""
+    return next((words for fragment, words in _SYNTAX if fragment in problem), f"is not YAML: {problem}")

@@ -21,14 +21,18 @@ from dicomnode.config.contradictions import Draft, contradictions
 from dicomnode.config.document import LARGEST, TOO_LARGE, Data, Document
 from dicomnode.config.model import (
     DEFAULT_FLOWS,
+    Confirm,
+    Expect,
     Flow,
     Limits,
     Node,
     NodeConfig,
     Partner,
+    Retention,
     Route,
     Site,
     Tls,
+    Watermarks,
     Where,
 )
 from dicomnode.errors import ConfigurationError, Fault
@@ -48,27 +52,45 @@ class _Keys:
     later: tuple[str, ...] = ()
 
 
-_REFERENCES = {"site": ("sites",), "from": ("sites", "partners"), "to": ("partners",)}
+_REFERENCES = {
+    "site": ("sites",),
+    "from": ("sites", "partners"),
+    "to": ("partners",),
+    "results_from": ("partners",),
+}
 _TOP = _Keys(("node", "sites", "flows", "partners", "routes"))
 _KEYS: dict[type[BaseModel], _Keys] = {
     Limits: _Keys(tuple(Limits.model_fields)),
+    Watermarks: _Keys(tuple(Watermarks.model_fields)),
+    Retention: _Keys(tuple(Retention.model_fields)),
+    Confirm: _Keys(tuple(Confirm.model_fields)),
+    Expect: _Keys(("from", "within")),
     Node: _Keys(
         ("ae_title", "aliases", "bind", "tls", "data", "database", "acceptors", "storage_classes", "deflated",
-         "limits"),
-        ("watermarks", "retention", "audit", "metrics"),
+         "limits", "watermarks", "retention"),
+        ("audit", "metrics"),
     ),
     Tls: _Keys(("bind", "certificate", "key", "ca")),
-    Site: _Keys(("sector", "name", "patient_id_issuer")),
+    Site: _Keys(("sector", "name", "patient_id_issuer", "timezone")),
     Partner: _Keys(
-        ("site", "ae_title", "address", "host", "port", "may", "tls", "associations", "max_associations"),
-        ("user", "confirm", "skip_classes", "window", "bandwidth", "give_up_after", "coerce", "transcode",
-         "charset", "iocm", "pull"),
+        ("site", "ae_title", "address", "host", "port", "may", "tls", "associations", "max_associations", "confirm",
+         "skip_classes", "window", "bandwidth", "give_up_after"),
+        ("user", "coerce", "transcode", "charset", "iocm", "pull"),
     ),
-    Route: _Keys(("name", "from", "when", "only", "to", "wait"), ("require", "consent", "identity", "priority")),
+    Route: _Keys(
+        ("name", "from", "when", "only", "to", "wait", "expect", "priority"),
+        ("require", "consent", "identity"),
+    ),
 }  # fmt: skip
+_PARTS: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
+    Node: {"limits": Limits, "watermarks": Watermarks, "retention": Retention, "tls": Tls},
+    Partner: {"confirm": Confirm},
+    Route: {"expect": Expect},
+}
+"""Keys whose value is a map with keys of its own."""
 _FILES = {Node: ("data",), Tls: ("certificate", "key", "ca")}
 """Keys that name a file or folder."""
-_WRITTEN = {"sources": "from", "bind_host": "bind", "bind_port": "bind"}
+_WRITTEN = {"sources": "from", "partner": "from", "bind_host": "bind", "bind_port": "bind"}
 """Fields of the models → the key in the file, where that has another name."""
 
 
@@ -185,7 +207,7 @@ class _Loader:
             self.document.fault((*where, key), "has no value; give it one, or remove the line")
             del shape[key]
         for key in shape.keys() & _REFERENCES.keys():
-            self._refer(shape[key], (*where, key), _REFERENCES[key])
+            self._refer(shape[key], (*where, key), ("partners",) if model is Expect else _REFERENCES[key])
         self._settle(model, shape, where)
         return self._make(model, {**shape, **given}, where)
 
@@ -214,23 +236,36 @@ class _Loader:
     def _settle(self, model: type[BaseModel], shape: dict[str, Any], where: Where) -> None:
         """Turns what the file says of a part into what its model holds."""
         if "from" in shape:
-            shape["sources"] = shape.pop("from")
+            shape["partner" if model is Expect else "sources"] = shape.pop("from")
         if "bind" in shape and (address := self._read(units.bind, shape.pop("bind"), (*where, "bind"))):
             shape["bind_host"], shape["bind_port"] = address
         if model is Node:
-            self._settle_node(shape)
+            shape.setdefault("data", "data")
+        if isinstance(shape.get("confirm"), str):
+            shape["confirm"] = {"by": shape["confirm"]}
+        if isinstance(shape.get("wait"), dict):
+            self._settle_wait(shape, where)
+        for key, part in _PARTS.get(model, {}).items():
+            if key in shape:
+                self._settle_part(part, key, shape, where)
         for key in shape.keys() & set(_FILES.get(model, ())):
             path = self._read(units.text, shape[key], (*where, key))
             shape[key] = Path(os.path.abspath(self.folder / (path or "")))
 
-    def _settle_node(self, shape: dict[str, Any]) -> None:
-        shape.setdefault("data", "data")
-        if "limits" in shape:
-            shape["limits"] = self._part(Limits, shape["limits"], ("node", "limits")) or Limits()
-        if "tls" in shape:
-            shape["tls"] = self._part(Tls, shape["tls"], ("node", "tls"))
-            if shape["tls"] is None:
-                self.document.unread.add(("node", "tls"))  # that others miss it is only a consequence
+    def _settle_part(self, part: type[BaseModel], key: str, shape: dict[str, Any], where: Where) -> None:
+        made = self._part(part, shape.pop(key), (*where, key))
+        if made:
+            shape[key] = made
+        else:
+            self.document.unread.add((*where, key))  # that others miss it is only a consequence
+
+    def _settle_wait(self, shape: dict[str, Any], where: Where) -> None:
+        """A quiet time by modality: the model has the default apart."""
+        waits = self._read(units.durations, shape.pop("wait"), (*where, "wait")) or {}
+        if "default" in waits:
+            shape["wait"] = waits.pop("default")
+        if waits:
+            shape["waits"] = waits
 
     def _read(self, reading: Callable[[Any], _Value], value: Data, where: Where) -> _Value | None:
         try:

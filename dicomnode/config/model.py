@@ -7,34 +7,17 @@ one configuration agree with each other is seen by contradictions.py. Durations 
 from __future__ import annotations
 
 from functools import partial
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from dicomnode.config import units
+from dicomnode.config import units, values
 
 Sector = Literal["private", "public"]
-Service = Literal["store", "find", "move"]
+Service = Literal["store", "find", "move", "commit"]
 Where = tuple[str | int, ...]
 """A place in the file, as keys and list positions: `("partners", "CT1", "port")`."""
-
-
-_Sector = Annotated[Sector, BeforeValidator(units.word("private", "public"))]
-_Service = Annotated[Service, BeforeValidator(units.word("store", "find", "move", later=("get", "commit")))]
-_Text = Annotated[str, BeforeValidator(units.text)]
-_Name = Annotated[str, BeforeValidator(units.name)]
-_AETitle = Annotated[str, BeforeValidator(units.ae_title)]
-_UID = Annotated[str, BeforeValidator(units.uid)]
-_Processes = Annotated[int, BeforeValidator(units.acceptors)]
-_Duration = Annotated[float, BeforeValidator(units.duration)]
-_TimeLimit = Annotated[float, BeforeValidator(units.time_limit)]
-_Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(units.network)]
-_Associations = Annotated[int, BeforeValidator(units.whole(1, 10_000))]
-_Patterns = Annotated[tuple[_Text, ...], BeforeValidator(units.many)]
-_Attribute = Annotated[str, BeforeValidator(units.attribute)]
-_Conditions = Annotated[dict[_Attribute, _Patterns], BeforeValidator(units.conditions)]
 
 
 class _Frozen(BaseModel):
@@ -44,24 +27,47 @@ class _Frozen(BaseModel):
 class Limits(_Frozen):
     """How long is waited, and how much is taken."""
 
-    drain: _Duration = 30.0
-    connect: _TimeLimit = 10.0
-    response: _TimeLimit = 60.0
-    idle: _TimeLimit = 300.0
-    linger: _Duration = 5.0
+    drain: values.Duration = 30.0
+    connect: values.TimeLimit = 10.0
+    response: values.TimeLimit = 60.0
+    idle: values.TimeLimit = 300.0
+    linger: values.Duration = 5.0
     """That an association of ours stays open after a batch, for the next one; 0: not at all."""
-    retry_first: _TimeLimit = 30.0
-    retry_most: _TimeLimit = 3600.0
-    object_size: Annotated[int, BeforeValidator(units.size)] = 4_000_000_000
-    first: _TimeLimit = 15.0
+    retry_first: values.TimeLimit = 30.0
+    retry_most: values.TimeLimit = 3600.0
+    object_size: values.Size = 4_000_000_000
+    first: values.TimeLimit = 15.0
     """In which an association request has come whole."""
-    pdu: _TimeLimit = 60.0
+    pdu: values.TimeLimit = 60.0
     """In which a PDU that has begun has come whole."""
-    associations: _Associations = 100
-    address_associations: _Associations | None = None
+    associations: values.Associations = 100
+    address_associations: values.Associations | None = None
     """Of one IP address; None: as many as the node takes."""
-    silent: _Associations = 20
+    silent: values.Associations = 20
     """Connections of one IP address that have not said who they are."""
+    scrub: values.Size = 10_000_000
+    """Bytes of the archive that are read each second to see that they are what was received."""
+
+
+class Watermarks(_Frozen):
+    """Free space (bytes) below which the node takes no more: first no association that would store, then no instance.
+
+    A sender that is refused before it sends keeps its study and comes again; a full disk would serve nobody.
+    """
+
+    associations: values.Size = 2_000_000_000
+    instances: values.Size = 500_000_000
+
+
+class Retention(_Frozen):
+    """When files of confirmed studies may go; without either they are kept for ever. Nothing else ever goes."""
+
+    after: values.TimeLimit | None = None
+    """Seconds since the study was confirmed, and since the last of it was received."""
+    free: values.Size | None = None
+    """Free space (bytes) that is made when there is less, of the studies that were confirmed longest ago."""
+    committed: values.Switch = False
+    """Whether what we committed to its source by Storage Commitment may go too."""
 
 
 class Tls(_Frozen):
@@ -71,8 +77,8 @@ class Tls(_Frozen):
     who may vouch for a partner: the system's own are never asked.
     """
 
-    bind_host: Annotated[str, BeforeValidator(units.host)]
-    bind_port: Annotated[int, BeforeValidator(units.port)]
+    bind_host: values.Host
+    bind_port: values.Port
     certificate: Path
     key: Path
     ca: Path
@@ -81,17 +87,19 @@ class Tls(_Frozen):
 class Node(_Frozen):
     """This node. `data` is relative to the file that names it, and absolute once loaded."""
 
-    ae_title: _AETitle
-    aliases: Annotated[tuple[_AETitle, ...], BeforeValidator(units.several)] = ()
-    bind_host: Annotated[str, BeforeValidator(units.host)] = "127.0.0.1"
-    bind_port: Annotated[int, BeforeValidator(units.port)] = 11112
+    ae_title: values.AETitle
+    aliases: Annotated[tuple[values.AETitle, ...], BeforeValidator(units.several)] = ()
+    bind_host: values.Host = "127.0.0.1"
+    bind_port: values.Port = 11112
     data: Path = Path("data")
     database: Annotated[Literal["sqlite"], BeforeValidator(units.word("sqlite"))] = "sqlite"
-    acceptors: _Processes = Field(default_factory=partial(units.acceptors, "auto"))
-    storage_classes: Annotated[tuple[_UID, ...], BeforeValidator(units.several)] = ()
-    deflated: Annotated[bool, BeforeValidator(units.switch)] = False
+    acceptors: values.Processes = Field(default_factory=partial(units.acceptors, "auto"))
+    storage_classes: Annotated[tuple[values.UID, ...], BeforeValidator(units.several)] = ()
+    deflated: values.Switch = False
     tls: Tls | None = None
     limits: Limits = Limits()
+    watermarks: Watermarks = Watermarks()
+    retention: Retention = Retention()
 
     @property
     def binds(self) -> dict[str, tuple[str, int]]:
@@ -106,12 +114,16 @@ class Node(_Frozen):
 
 
 class Site(_Frozen):
-    """An organisation. `name` defaults to its key; without an issuer, patient IDs are of no known issuer."""
+    """An organisation. `name` defaults to its key; without an issuer, patient IDs are of no known issuer.
 
-    key: _Name
-    sector: _Sector
-    name: _Text = ""
+    `timezone` is that of its partners' windows; without it, that of this machine.
+    """
+
+    key: values.Name
+    sector: values.SectorName
+    name: values.Text = ""
     patient_id_issuer: str = ""
+    timezone: values.Timezone = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -122,8 +134,8 @@ class Site(_Frozen):
 class Flow(_Frozen):
     """Data of sites in `source` may reach sites in `destination`."""
 
-    source: _Sector
-    destination: _Sector
+    source: values.SectorName
+    destination: values.SectorName
 
     @model_validator(mode="before")
     @classmethod
@@ -139,20 +151,47 @@ class Flow(_Frozen):
         return f"{self.source} -> {self.destination}"
 
 
+class Confirm(_Frozen):
+    """By what a partner proves that it has what it was sent.
+
+    `auto` is the strongest means that it has shown to have: a Storage Commitment result, a query for the SOP Instance
+    UIDs, a query for their number. `status`: that it answered 0000H is enough for this admin.
+    """
+
+    by: values.Proof = "auto"
+    find: values.Called | None = None
+    """The AE that is queried, where that is another: AE title, host, port."""
+    commit: values.Called | None = None
+    """The AE that is asked for commitment, where that is another."""
+    results_from: Annotated[tuple[values.Text, ...], BeforeValidator(units.several)] = ()
+    """Further partners whose commitment results count as this one's."""
+    within: values.TimeLimit = 3600.0
+    """In which a commitment result has come; then the next means is tried, and an alarm is raised."""
+
+
 class Partner(_Frozen):
     """A peer AE that we know. Without an address it may call from anywhere; without rights, it may not call."""
 
-    name: _Name
-    site: _Text
-    ae_title: _AETitle = ""
-    address: Annotated[tuple[_Network, ...], BeforeValidator(units.several)] = ()
-    host: Annotated[str, BeforeValidator(units.host)] | None = None
-    port: Annotated[int, BeforeValidator(units.port)] | None = None
-    may: Annotated[frozenset[_Service], BeforeValidator(units.several)] = frozenset()
-    tls: Annotated[bool, BeforeValidator(units.switch)] = False
-    associations: Annotated[int, BeforeValidator(units.whole(1, 32))] = 1
-    max_associations: _Associations | None = None
+    name: values.Name
+    site: values.Text
+    ae_title: values.AETitle = ""
+    address: Annotated[tuple[values.Network, ...], BeforeValidator(units.several)] = ()
+    host: values.Host | None = None
+    port: values.Port | None = None
+    may: Annotated[frozenset[values.ServiceName], BeforeValidator(units.several)] = frozenset()
+    tls: values.Switch = False
+    associations: values.Slots = 1
+    max_associations: values.Associations | None = None
     """How many it may have open with us; None: as many as the node takes."""
+    confirm: Confirm = Confirm()
+    skip_classes: Annotated[tuple[values.UID, ...], BeforeValidator(units.several)] = ()
+    """SOP classes that it is never sent; what is skipped is listed, and is no obstacle to its confirmation."""
+    window: values.Hours | None = None
+    """The time of day in which it is sent anything: minutes since midnight, begin and end."""
+    bandwidth: values.Size | None = None
+    """Bytes a second that all its associations together are sent at most."""
+    give_up_after: values.TimeLimit = 7 * 86400.0
+    """How long an instance is offered to it, until it is held for a person to look at."""
 
     @model_validator(mode="before")
     @classmethod
@@ -172,6 +211,13 @@ class Partner(_Frozen):
         """Whether we can call it."""
         return self.host is not None and self.port is not None
 
+    def at(self, called: tuple[str, str, int] | None) -> Partner:
+        """The same partner at another AE of its own, where it has one for this."""
+        if called is None:
+            return self
+        title, host, port = called
+        return self.model_copy(update={"ae_title": title, "host": host, "port": port})
+
     @property
     def display(self) -> str:
         """`AETITLE@host:port`, as in logs and on screen; the title alone where we cannot call it."""
@@ -181,18 +227,37 @@ class Partner(_Frozen):
         return f"{self.ae_title}@{host}:{self.port}"
 
 
+class Expect(_Frozen):
+    """The source's PACS that is asked which instances a study has, and how long it is waited for those.
+
+    `partner` is the file's `from`.
+    """
+
+    partner: values.Text
+    within: values.TimeLimit = 1800.0
+
+
 class Route(_Frozen):
     """Which studies go where. Conditions are attribute → patterns: every attribute must match one of its patterns.
 
     `sources` is the file's `from` (sites or partners); `when` selects studies, `only` instances within them.
     """
 
-    name: _Text
-    sources: Annotated[tuple[_Text, ...], BeforeValidator(units.many)] = ()
-    when: _Conditions = Field(default_factory=dict)
-    only: _Conditions = Field(default_factory=dict)
-    to: Annotated[tuple[_Text, ...], BeforeValidator(units.many)]
-    wait: _Duration = 300.0
+    name: values.Text
+    sources: Annotated[tuple[values.Text, ...], BeforeValidator(units.many)] = ()
+    when: values.Conditions = Field(default_factory=dict)
+    only: values.Conditions = Field(default_factory=dict)
+    to: Annotated[tuple[values.Text, ...], BeforeValidator(units.many)]
+    wait: values.Duration = 300.0
+    """Quiet time (seconds) after which a study is complete; 0: every instance goes at once."""
+    waits: values.Durations = Field(default_factory=dict)
+    """Quiet time by modality, where the file has a map; its `default` is `wait`."""
+    expect: Expect | None = None
+    priority: values.Priority = "routine"
+
+    def quiet(self, modality: str) -> float:
+        """Quiet time (seconds) after an instance of this modality."""
+        return self.waits.get(modality, self.wait)
 
 
 DEFAULT_FLOWS = (Flow(source="private", destination="public"),)

@@ -14,31 +14,21 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_network
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dicomnode.dicom.instance import BY_COLUMN
 
 Network = IPv4Network | IPv6Network
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh])")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])")
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMGT]B)")
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-
-
-_SYNTAX = (
-    ("'\\t'", "there is a tab here; YAML is indented with spaces"),
-    ("mapping values are not allowed", "a ':' where there can be none: check the indentation, or quote the text"),
-    ("expected <block end>", "this line is indented differently from those that it belongs with, or a quote is open"),
-    ("could not find expected ':'", "a key without its ':'"),
-    ("end of stream", "a quote is opened and never closed"),
-    ("expected ',' or", "a bracket is not closed, or a comma is missing"),
-    ("escape", "a backslash in double quotes has a meaning of its own; use single quotes"),
-    ("cannot start any token", "a text that begins with this character is written in quotes"),
-)
 
 ATTRIBUTES = frozenset({"called", "calling", *BY_COLUMN})
 """What a route may ask about: the AE titles of the association, and every indexed attribute by its column."""
@@ -56,11 +46,6 @@ def suggestion(word: str, choices: Iterable[str]) -> str:
     if near:
         return f"; did you mean {quoted(by_fold[near[0]])}?"
     return f"; there is {', '.join(sorted(by_fold.values())[:20])}" if by_fold else ""
-
-
-def syntax(problem: str) -> str:
-    """PyYAML's name for a problem, in words that help."""
-    return next((words for fragment, words in _SYNTAX if fragment in problem), f"is not YAML: {problem}")
 
 
 def unprintable(written: str) -> bool:
@@ -153,10 +138,8 @@ def _measure(value: Any, form: re.Pattern[str], units: dict[str, int], examples:
 
 
 def duration(value: Any) -> float:
-    """Seconds, from `60s`, `5m`, `1.5h`, `72h`, `0s`."""
-    if isinstance(value, dict):
-        raise ValueError("a map of durations is not available in this version; write one, such as 5m")
-    return _measure(value, _DURATION, _SECONDS, "60s, 5m or 72h")
+    """Seconds, from `60s`, `5m`, `1.5h`, `72h`, `90d`, `0s`."""
+    return _measure(value, _DURATION, _SECONDS, "60s, 5m, 72h or 90d")
 
 
 def time_limit(value: Any) -> float:
@@ -173,6 +156,61 @@ def size(value: Any) -> int:
     if count < 1:
         raise ValueError("must be more than nothing")
     return count
+
+
+def say_duration(seconds: float) -> str:
+    """Exactly so long, for a person: in the largest unit of which it is a whole number, and more than one."""
+    for word, of in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * of and seconds % of == 0:
+            return f"{seconds / of:.10g} {word}"
+    return f"{seconds:.10g} second{'s' * (seconds != 1)}"
+
+
+def say_size(count: int) -> str:
+    """Exactly so many bytes, for a person: in the largest unit that needs at most three decimals for it."""
+    for word, of in reversed(_BYTES.items()):
+        if count >= of and count * 1000 % of == 0:
+            return f"{count / of:.10g} {word}"
+    return f"{count} byte{'s' * (count != 1)}"
+
+
+def durations(value: Any) -> dict[str, float]:
+    """A map of modalities to durations; `default` is for those that it does not name."""
+    if not isinstance(value, dict) or not value:
+        raise ValueError("is a duration such as 5m, or a map of modalities to durations such as {CT: 60s, default: 5m}")
+    return {str(key): time_limit(each) for key, each in value.items()}
+
+
+def hours(value: Any) -> tuple[int, int]:
+    """A time of day, in minutes since midnight, from `22:00-06:00`: it may go over midnight."""
+    if isinstance(value, tuple):
+        return value
+    found = _HOURS.fullmatch(text(value))
+    if found is None:
+        raise ValueError(f"{quoted(value)} is not written as two times of day: 22:00-06:00")
+    begin, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
+    if begin == end:
+        raise ValueError("begins when it ends; leave it away where a partner takes studies at any time")
+    return begin, end
+
+
+def timezone(value: Any) -> str:
+    """A time zone by its name, such as `Asia/Hong_Kong`."""
+    try:
+        ZoneInfo(text(value))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{quoted(value)} is no time zone such as Asia/Hong_Kong or Europe/London") from None
+    return str(value)
+
+
+def called(value: Any) -> tuple[str, str, int]:
+    """AE title, host and port, from `PUBPACS@10.9.0.5:104`."""
+    if isinstance(value, tuple):
+        return value
+    title, at, where = text(value).partition("@")
+    if not at:
+        raise ValueError(f"{quoted(value)} is not written as AETITLE@HOST:PORT, such as PUBPACS@10.9.0.5:104")
+    return ae_title(title), *bind(where)
 
 
 def ae_title(value: Any) -> str:

@@ -89,6 +89,26 @@ def fragments(data: Buffer, at: int, syntax: Syntax) -> Iterator[tuple[int, int]
     return _Walker(data).fragments(at, syntax)
 
 
+def items(data: Buffer, sequence: Element, syntax: Syntax) -> Iterator[tuple[int, int]]:
+    """Start and stop of what is in each item of a sequence. Unreadable: as the module says."""
+    _, vr, at, _, end = sequence
+    syntax = IMPLICIT if vr == b"UN" else syntax  # PS3.5 6.2.2 note 2
+    walker = _Walker(data, at)
+    while at < end:
+        tag, length = walker.item(at, syntax)
+        if tag == _SEQUENCE_END:
+            return
+        start = at + 8
+        if length == UNDEFINED:
+            stop = walker.item_end(start, syntax)
+            at = stop + 8
+        else:
+            at = stop = start + length
+        if at > end:
+            raise Unreadable("truncated: an item goes beyond its sequence")
+        yield start, stop
+
+
 class _Walker:
     """The bytes, where they end, and how many more elements may be walked; of the top level, how far it has come."""
 
@@ -206,6 +226,12 @@ class _Walker:
         if tag not in (_ITEM, _SEQUENCE_END):
             raise Unreadable(f"no item where one should be, at byte {pos}")
         return tag, length
+
+    def item_end(self, pos: int, syntax: Syntax) -> int:
+        """Where the Item Delimitation Item is of the item of undefined length that begins at `pos`."""
+        while self.head(pos, syntax)[0] != _ITEM_END:
+            pos = self.element(pos, syntax)[4]
+        return pos
 
     def fragments(self, pos: int, syntax: Syntax) -> Iterator[tuple[int, int]]:
         """Start and stop of each fragment's bytes, by their lengths alone: they may hold any bytes (PS3.5 A.4)."""

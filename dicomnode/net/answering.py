@@ -1,7 +1,8 @@
 """How a request is answered: what goes wrong becomes a status, and a response goes out in PDVs that the peer takes.
 
-This is the one place where an error becomes a status. A DicomnodeError knows its own; anything else is our bug: it is
-logged with its traceback and answered 0110H, and the association goes on.
+This is the one place where an error becomes a status. A DicomnodeError knows its own; what the machine refuses us is a
+want of resources (A700H); anything else is our bug: it is logged with its traceback and answered 0110H, and the
+association goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode.config.model import Partner
-from dicomnode.errors import DicomnodeError
+from dicomnode.errors import DicomnodeError, OutOfResources
 from dicomnode.net.reactor import Reactor
 from dicomnode.operations.ports import Node
 from dicomnode.rules.admission import Caller
@@ -32,6 +33,8 @@ class Served(Protocol):
     reactor: Reactor
     requestor: Any
     dimse: Any
+    told: dict[int, int]
+    """Commitments whose results were sent on it and not answered yet, by Message ID."""
 
 
 @contextmanager
@@ -42,6 +45,9 @@ def answered() -> Iterator[list[tuple[int, str]]]:
         yield problem
     except DicomnodeError as error:
         problem.append((error.status, str(error)))
+    except OSError as error:  # no descriptor for a file of ours, an error of the disk: it passes, or is seen elsewhere
+        log.exception("a request met an error of this machine")
+        problem.append((OutOfResources.status, error.strerror or "out of resources"))
     except Exception:
         log.exception("a request failed by our own fault")
         problem.append((DicomnodeError.status, "processing failure"))
@@ -52,7 +58,12 @@ def respond(assoc: Served, request: Any, context: PresentationContext, status: i
     response = type(request)()
     response.MessageID = request.MessageID
     response.MessageIDBeingRespondedTo = request.MessageID
-    response.AffectedSOPClassUID = getattr(request, "AffectedSOPClassUID", None)
+    for name in ("SOPClassUID", "SOPInstanceUID"):  # what was requested is what was affected (PS3.7 10.1)
+        uid = getattr(request, f"Affected{name}", None) or getattr(request, f"Requested{name}", None)
+        setattr(response, f"Affected{name}", uid)
+    for name in ("EventTypeID", "ActionTypeID"):
+        if hasattr(request, name):
+            setattr(response, name, getattr(request, name))
     response.Status = status
     if comment and hasattr(response, "ErrorComment"):
         response.ErrorComment = shortened(comment)

@@ -33,7 +33,7 @@ from dicomnode.net.porch import Visitor
 from dicomnode.net.reactor import MAXIMUM_LENGTH, Broken, Reactor
 from dicomnode.net.request import Request
 from dicomnode.operations.ports import Node, Slots
-from dicomnode.rules import admission, contexts
+from dicomnode.rules import admission, contexts, space
 from dicomnode.rules.admission import Caller, Refusal
 from dicomnode.rules.contexts import Answer, Proposal
 from dicomnode.store import audit
@@ -59,6 +59,7 @@ class Reception(Association):
         self.slots = slots
         self.partner: Partner | None = None
         self.caller = Caller("", "", visitor.address, visitor.is_encrypted)
+        self.told: dict[int, int] = {}
         self._over = over
         self._request = bytes(visitor.request)
         self.dimse = Inbox(self, self._open_part, limits.object_size)
@@ -166,11 +167,17 @@ class Door(ACSE):
         self.requestor.ae_title = assoc.caller.calling_ae_title
         proposals = self._proposals()
         light = contexts.storage_classes(config).isdisjoint(p.abstract_syntax for p in proposals)
+        if not light and "store" in admitted.may and (refusal := self._has_no_room()):
+            return refusal
         if refusal := assoc.slots.take(admitted, assoc.caller.address, light):
             return refusal
         assoc.partner = admitted
         log.info("association from=%s@%s called=%s", admitted.name, assoc.caller.address, assoc.caller.called_ae_title)
         return self._negotiate(proposals, admitted)
+
+    def _has_no_room(self) -> Refusal | None:
+        volume = self.assoc.node.archive.volume
+        return space.refusal(self.assoc.node.config.node.watermarks, volume.free(), volume.suspicion)
 
     def _negotiate(self, proposals: list[Proposal], admitted: Partner) -> list[Answer]:
         config = self.assoc.node.config
@@ -241,7 +248,7 @@ def _context(answer: Answer) -> PresentationContext:
     context = PresentationContext()
     context.context_id, context.result = answer.id, answer.result
     context.abstract_syntax, context.transfer_syntax = UID(answer.abstract_syntax), [UID(answer.transfer_syntax)]
-    context._as_scu, context._as_scp = False, answer.result == contexts.ACCEPTED
+    context._as_scp, context._as_scu = answer.acts  # the requestor's roles are the opposite of ours
     return context
 
 

@@ -1,6 +1,6 @@
 """One association as its requestor, on a blocking socket: PDUs, with a deadline on every wait (PS3.8 9.3).
 
-pynetdicom's PDU classes say the negotiation; the data goes by hand. While we send, a deadline is of standing still:
+The negotiation is said by proposing.py; everything else goes by hand. While we send, a deadline is of standing still:
 whoever takes another byte within it, or has the kernel's queue shrink, is waited for, be the line ever so slow. An
 answer has as long to begin from when its request was taken, and once more as long to be whole, however it comes; it
 is of bounded length. A release never takes longer than its farewell. What may fail: Unreachable and Rejected while it
@@ -19,22 +19,12 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
-from pydicom.uid import UID
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import PresentationContext
-
-from dicomnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicomnode.errors import AssociationLost, Rejected, Unreachable
-from dicomnode.net import pdus, tls
+from dicomnode.errors import AssociationLost, Unreachable
+from dicomnode.net import commands, pdus, proposing, tls
 from dicomnode.net.sockets import acknowledge_at_once, tune
 from dicomnode.rules.contexts import Proposal
 
@@ -55,7 +45,7 @@ _T = TypeVar("_T")
 
 
 class Channel:
-    """An open association. `accepted` are the ids of the accepted contexts; `step` is the most bytes of one PDV."""
+    """An open association. `accepted`: the accepted contexts, id → transfer syntax; `step`: the most bytes of a PDV."""
 
     def __init__(
         self, address: tuple[str, int], *, connect: float, response: float, over: ssl.SSLContext | None = None
@@ -69,40 +59,23 @@ class Channel:
             self._socket = _encrypted(self._socket, over, address[0])
         self._response = response
         self._received = bytearray()
-        self.accepted: frozenset[int] = frozenset()
+        self._fragments: deque[tuple[int, bytes]] = deque()
+        self.accepted: dict[int, str] = {}
         self.step = _MOST - pdus.PDV.size
 
     def associate(self, calling: str, called: str, proposals: Sequence[Proposal]) -> None:
         """A-ASSOCIATE. Rejected, or Unreachable where what answers is no DICOM acceptor."""
-        request = A_ASSOCIATE_RQ()
-        request.from_primitive(_request(calling, called, proposals))
         try:
-            self.send(request.encode())
+            self.send(proposing.request(calling, called, proposals, _MAXIMUM_LENGTH))
             kind, pdu = self._receive(self._begun())
             if kind == pdus.ASSOCIATE_RJ:
-                raise _rejected(pdu)
+                raise proposing.rejected(pdu)
             if kind != pdus.ASSOCIATE_AC:
                 raise Unreachable("the partner aborted the association request")
-            self._negotiated(pdu, {proposal.id: proposal.transfer_syntaxes for proposal in proposals})
+            self.accepted, most = proposing.accepted(pdu, proposals)
+            self.step = pdus.longest_fragment(min(most or _MOST, _MOST - 6))
         except AssociationLost as error:
             raise Unreachable(f"no answer to the association request: {error}") from error
-
-    def _negotiated(self, pdu: bytes, proposed: Mapping[int, tuple[str, ...]]) -> None:
-        """Take the answer at its word, but for a context that is accepted in a syntax that was never proposed."""
-        answer = A_ASSOCIATE_AC()
-        try:
-            answer.decode(pdu)
-            primitive = answer.to_primitive()
-            results = primitive.presentation_context_definition_results_list
-            self.accepted = frozenset(
-                context.context_id
-                for context in results
-                if context.result == 0 and context.transfer_syntax[0] in proposed.get(context.context_id, ())
-            )
-            most = answer.user_information.maximum_length or _MOST
-        except Exception as error:  # whatever the library makes of a malformed PDU
-            raise Unreachable("the partner's answer to the association request cannot be read") from error
-        self.step = pdus.longest_fragment(min(most, _MOST - 6))
 
     def send(self, data: bytes | memoryview) -> None:
         """Send whole PDUs. AssociationLost: the partner has gone, or took no byte within the deadline."""
@@ -120,34 +93,50 @@ class Channel:
 
     def receive_command(self) -> bytes:
         """The command set of the next message; one that brings a dataset along is not expected here."""
-        by = self._begun()
-        command, last = b"", False
-        while not last:
-            more, last = self._more(by)
-            command += more
-            if len(command) > _LONGEST_COMMAND:
-                raise AssociationLost("the partner sent a response without end")
-        return command
+        return self._whole(pdus.COMMAND, _LONGEST_COMMAND, self._begun())
 
-    def _more(self, by: float) -> tuple[bytes, bool]:
-        """What the next PDU brings of a command set, and whether it ends there."""
-        kind, pdu = self._receive(by)
-        if kind != pdus.DATA:
-            raise AssociationLost("the partner aborted" if kind == pdus.ABORT else "the partner ended the association")
-        more = bytearray()
-        for control, fragment in _pdvs(pdu):
-            if not control & pdus.COMMAND:
-                raise AssociationLost("the partner sent a dataset where a response was expected")
-            more += fragment
-            if control & pdus.LAST:
-                return bytes(more), True
-        if not more:
-            raise AssociationLost("the partner sent an empty PDU")
-        return bytes(more), False
+    def receive_message(self, most: int) -> tuple[bytes, bytes]:
+        """Command set and dataset of the next message; b'' where it has none, and `most` bytes where it has one."""
+        by = self._begun()
+        command = self._whole(pdus.COMMAND, _LONGEST_COMMAND, by)
+        return command, self._whole(0, most, by) if commands.has_dataset(command) else b""
+
+    def speaks(self, seconds: float) -> bool:
+        """Whether the partner says something within so long, be it that it ends the association."""
+        if self._fragments or self._received or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return True
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return bool(waiting.poll(max(0.0, seconds) * 1000))
+
+    def _whole(self, part: int, most: int, by: float) -> bytes:
+        """All fragments of a command set (COMMAND) or dataset (0)."""
+        whole, control = bytearray(), 0
+        while not control & pdus.LAST:
+            control, fragment = self._fragment(by)
+            if control & pdus.COMMAND != part:
+                missed = "a dataset where a response" if part else "a response where its dataset"
+                raise AssociationLost(f"the partner sent {missed} was expected")
+            whole += fragment
+            if len(whole) > most:
+                raise AssociationLost("the partner sent a response without end")
+        return bytes(whole)
+
+    def _fragment(self, by: float) -> tuple[int, bytes]:
+        """The control header and the bytes of the next PDV."""
+        if not self._fragments:
+            kind, pdu = self._receive(by)
+            if kind != pdus.DATA:
+                raise AssociationLost(f"the partner {'aborted' if kind == pdus.ABORT else 'ended the association'}")
+            self._fragments.extend(_pdvs(pdu))
+            if not any(fragment or control & pdus.LAST for control, fragment in self._fragments):
+                raise AssociationLost("the partner sent an empty PDU")
+        return self._fragments.popleft()
 
     def _begun(self) -> float:
         """Wait for the first byte of an answer; by when all of it must have come."""
-        self._gather(1, math.inf)
+        if not self._fragments:
+            self._gather(1, math.inf)
         return time.monotonic() + self._response
 
     def _receive(self, by: float) -> tuple[int, bytes]:
@@ -203,7 +192,7 @@ class Channel:
     @property
     def is_over(self) -> bool:
         """Whether it has ended: between two requests, whatever a partner says is its end."""
-        if self.is_closed or self._received:
+        if self.is_closed or self._received or self._fragments:
             return True
         waiting = select.poll()
         waiting.register(self._socket, select.POLLIN)
@@ -238,40 +227,6 @@ def _encrypted(connection: socket.socket, context: ssl.SSLContext, host: str) ->
     except OSError as error:
         connection.close()
         raise Unreachable(f"no connection over TLS: {tls.reason(error)}") from error
-
-
-def _request(calling: str, called: str, proposals: Sequence[Proposal]) -> Any:
-    primitive = A_ASSOCIATE()
-    primitive.application_context_name = UID("1.2.840.10008.3.1.1.1")
-    primitive.calling_ae_title, primitive.called_ae_title = calling, called
-    contexts = []
-    for proposal in proposals:
-        context = PresentationContext()
-        context.context_id = proposal.id
-        context.abstract_syntax = UID(proposal.abstract_syntax)
-        context.transfer_syntax = [UID(syntax) for syntax in proposal.transfer_syntaxes]
-        contexts.append(context)
-    primitive.presentation_context_definition_list = contexts
-    length, uid, version = (
-        MaximumLengthNotification(),
-        ImplementationClassUIDNotification(),
-        ImplementationVersionNameNotification(),
-    )
-    length.maximum_length_received = _MAXIMUM_LENGTH
-    uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
-    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, uid, version]
-    return primitive
-
-
-def _rejected(pdu: bytes) -> Rejected:
-    answer = A_ASSOCIATE_RJ()
-    try:
-        answer.decode(pdu)
-        why = f"{answer.result_str}, {answer.reason_str}"
-    except Exception:
-        why = "for a reason that cannot be read"
-    return Rejected(f"the partner rejected the association: {why}")
 
 
 def _pdvs(pdu: bytes) -> Iterable[tuple[int, bytes]]:

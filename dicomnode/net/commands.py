@@ -1,6 +1,6 @@
 """Command sets as bytes, by hand: Implicit VR Little Endian, group 0000 (PS3.7 6.3, 9.3).
 
-What the hot path says and hears: C-STORE on both sides, C-ECHO as its requestor, and every response. The requests that
+What the hot path says and hears: C-STORE on both sides, every request of ours, and every response. The requests that
 we hear besides are pynetdicom's.
 """
 
@@ -15,6 +15,8 @@ from dicomnode.dicom.classes import is_valid_uid
 from dicomnode.errors import AssociationLost
 
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
+C_FIND_RQ, C_FIND_RSP, N_ACTION_RQ, N_ACTION_RSP = 0x0020, 0x8020, 0x0130, 0x8130
+N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
 _DATASET, _NO_DATASET = 0x0001, 0x0101
 _ELEMENT = struct.Struct("<HHI")
 
@@ -37,6 +39,16 @@ class StoreRequest:
     sop_class_uid: str
     sop_instance_uid: str
     has_dataset: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport:
+    """An N-EVENT-REPORT-RQ as it was received; what is missing is '' or 0."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    event_type: int
 
 
 def _uid(value: str) -> bytes:
@@ -86,6 +98,59 @@ def store_request(
     return _command(elements)
 
 
+def find_request(message_id: int, sop_class_uid: str) -> bytes:
+    """C-FIND-RQ (PS3.7 9.3.2.1), of medium priority."""
+    elements = [
+        (0x0002, _uid(sop_class_uid)),
+        (0x0100, _us(C_FIND_RQ)),
+        (0x0110, _us(message_id)),
+        (0x0700, _us(0)),
+        (0x0800, _us(_DATASET)),
+    ]
+    return _command(elements)
+
+
+def action_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int) -> bytes:
+    """N-ACTION-RQ (PS3.7 10.3.4.1)."""
+    elements = [
+        (0x0003, _uid(sop_class_uid)),
+        (0x0100, _us(N_ACTION_RQ)),
+        (0x0110, _us(message_id)),
+        (0x0800, _us(_DATASET)),
+        (0x1001, _uid(sop_instance_uid)),
+        (0x1008, _us(action_type)),
+    ]
+    return _command(elements)
+
+
+def event_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type: int) -> bytes:
+    """N-EVENT-REPORT-RQ (PS3.7 10.3.1.1)."""
+    elements = [
+        (0x0002, _uid(sop_class_uid)),
+        (0x0100, _us(N_EVENT_REPORT_RQ)),
+        (0x0110, _us(message_id)),
+        (0x0800, _us(_DATASET)),
+        (0x1000, _uid(sop_instance_uid)),
+        (0x1002, _us(event_type)),
+    ]
+    return _command(elements)
+
+
+def event_response(request: EventReport, status: int) -> bytes:
+    """N-EVENT-REPORT-RSP (PS3.7 10.3.1.2); UIDs that are none are not echoed."""
+    elements = [
+        (0x0100, _us(N_EVENT_REPORT_RSP)),
+        (0x0120, _us(request.message_id)),
+        (0x0800, _us(_NO_DATASET)),
+        (0x0900, _us(status)),
+        (0x1002, _us(request.event_type)),
+    ]
+    for element, uid in ((0x0002, request.sop_class_uid), (0x1000, request.sop_instance_uid)):
+        if is_valid_uid(uid):
+            elements.append((element, _uid(uid)))
+    return _command(sorted(elements))
+
+
 def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:
     """C-STORE-RSP (PS3.7 9.3.1.2). `comment`: at most 64 ASCII characters; UIDs that are none are not echoed."""
     elements = [(0x0100, _us(C_STORE_RSP)), (0x0120, _us(request.message_id)), (0x0800, _us(_NO_DATASET))]
@@ -104,6 +169,8 @@ _SAID: tuple[tuple[int, str, Callable[[Any], bytes]], ...] = (
     (0x0900, "Status", _us),
     (0x0902, "ErrorComment", _ae),
     (0x1000, "AffectedSOPInstanceUID", _uid),
+    (0x1002, "EventTypeID", _us),
+    (0x1008, "ActionTypeID", _us),
     (0x1020, "NumberOfRemainingSuboperations", _us),
     (0x1021, "NumberOfCompletedSuboperations", _us),
     (0x1022, "NumberOfFailedSuboperations", _us),
@@ -150,6 +217,26 @@ def store_request_in(data: bytes) -> StoreRequest | None:
     (message_id,) = struct.unpack("<H", values[0x0110])
     has_dataset = values.get(0x0800) != _us(_NO_DATASET)
     return StoreRequest(message_id, _text(values.get(0x0002, b"")), _text(values.get(0x1000, b"")), has_dataset)
+
+
+def has_dataset(data: bytes) -> bool:
+    """Whether a command set is followed by a dataset. AssociationLost: it cannot be read."""
+    try:
+        return _elements(data).get(0x0800, _us(_NO_DATASET)) != _us(_NO_DATASET)
+    except ValueError as error:
+        raise AssociationLost("the partner answered with a response that cannot be read") from error
+
+
+def event_report_in(data: bytes) -> EventReport | None:
+    """The N-EVENT-REPORT-RQ in a command set; None where it is another command, or cannot be read."""
+    try:
+        values = _elements(data)
+    except ValueError:
+        return None
+    if values.get(0x0100) != _us(N_EVENT_REPORT_RQ) or len(values.get(0x0110, b"")) != 2:
+        return None
+    number, event_type = (int.from_bytes(values.get(element, b"")[:2], "little") for element in (0x0110, 0x1002))
+    return EventReport(number, _text(values.get(0x0002, b"")), _text(values.get(0x1000, b"")), event_type)
 
 
 def _text(value: bytes) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import VerificationServiceClass
 
 from dicomnode.errors import ClassNotSupported, DicomnodeError
-from dicomnode.net import answering, commands, find_scp, retrieve_scp
+from dicomnode.net import answering, commands, commit_scp, commit_scu, find_scp, retrieve_scp
 from dicomnode.net.answering import Served
 from dicomnode.net.inbox import Incoming
+from dicomnode.operations import watch
 from dicomnode.operations.ports import Node
 from dicomnode.operations.receive import receive
 from dicomnode.rules import contexts
@@ -38,6 +39,8 @@ def serve(assoc: Served, request: Any, context: PresentationContext) -> None:
     """Answer one request; whatever goes wrong, it is answered."""
     if isinstance(request, Incoming):
         store(assoc, request, context)
+    elif request.MessageIDBeingRespondedTo is not None and isinstance(request, N_EVENT_REPORT):
+        commit_scp.answered(assoc, request)
     elif request.MessageIDBeingRespondedTo is not None:
         log.warning("ignored a response from=%s that nobody asked for", assoc.requestor.ae_title)
     elif isinstance(request, C_ECHO) and context.abstract_syntax == contexts.VERIFICATION:
@@ -46,9 +49,21 @@ def serve(assoc: Served, request: Any, context: PresentationContext) -> None:
         find_scp.serve(assoc, request, context)
     elif isinstance(request, C_MOVE) and context.abstract_syntax in retrieve_scp.MODELS:
         retrieve_scp.serve(assoc, request, context)
+    elif isinstance(request, N_ACTION | N_EVENT_REPORT) and context.abstract_syntax == contexts.STORAGE_COMMITMENT:
+        commit(assoc, request, context)
     else:
         status = _CLASS_NOT_SUPPORTED if isinstance(request, C_ECHO | C_FIND | C_MOVE) else _UNRECOGNISED_OPERATION
         answering.respond(assoc, request, context, status)
+
+
+def commit(assoc: Served, request: N_ACTION | N_EVENT_REPORT, context: PresentationContext) -> None:
+    """Storage Commitment, in the roles that were negotiated: who asks is its SCU, who tells its SCP."""
+    if isinstance(request, N_ACTION) and context.as_scp:
+        commit_scp.serve(assoc, request, context)
+    elif isinstance(request, N_EVENT_REPORT) and context.as_scu:
+        commit_scu.serve(assoc, request, context)
+    else:
+        answering.respond(assoc, request, context, _UNRECOGNISED_OPERATION)
 
 
 def store(assoc: Served, incoming: Incoming, context: PresentationContext) -> None:
@@ -68,3 +83,4 @@ def store(assoc: Served, incoming: Incoming, context: PresentationContext) -> No
         )
     response = commands.store_response(incoming.request, status, answering.shortened(comment))
     assoc.dimse.send(context.context_id, response)
+    watch.tell(assoc.node)

@@ -3,8 +3,8 @@
 Takes the place of pynetdicom's DIMSE provider in an acceptor's association, in both directions. The reactor calls
 `receive` in the association's one thread; what is complete waits in `requests` to be served. It blocks on nothing but
 the disk. What breaks the protocol raises Broken: an unknown context or command field, a dataset without a command,
-a command set over 64 KiB, an Identifier over its cap, a dataset of four times the cap, requests upon requests while one
-is served.
+a command set over 64 KiB, an Identifier (or what an N-message has in its place) over its cap, a dataset of four times
+the cap, requests upon requests while one is served.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _RESPONSES = {
 }
 """The name of a primitive's class → the command field of its response."""
 _NO_DATASET = 0x0101
+_UIDS = ("AffectedSOPClassUID", "AffectedSOPInstanceUID", "RequestedSOPClassUID", "RequestedSOPInstanceUID")
 _COMMAND_CAP = 64 * 1024
 _ENDLESS = 4
 """Times the cap of an object: what is longer is not read to its end, to be answered, but aborted."""
@@ -106,7 +107,7 @@ class Inbox(DIMSEServiceProvider):
         elif self._message:
             self._message.data_set.write(piece)
             if self._message.data_set.tell() > identifier.CAP:
-                raise Broken("an Identifier over 4 MiB")
+                raise Broken("an Identifier, or the like of it, over 4 MiB")
         if control & LAST:
             self._finish()
 
@@ -193,7 +194,7 @@ def _drop_impossible_values(message: DIMSEMessage) -> None:
     Without them a request can be answered (0117H, A801H); with them it would be the end of the association.
     """
     command = message.command_set
-    for keyword in ("AffectedSOPClassUID", "AffectedSOPInstanceUID"):
+    for keyword in _UIDS:
         if len(str(command.get(keyword, ""))) > 64:
             delattr(command, keyword)
     if "MoveDestination" in command and not 1 <= len(str(command.MoveDestination or "").strip()) <= 16:

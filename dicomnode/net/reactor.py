@@ -144,10 +144,14 @@ class Reactor:
         self._waits = True
         return self.is_open
 
-    def _has_come(self) -> bool:
+    def is_silent(self, seconds: float = 0.0) -> bool:
+        """Whether the peer says nothing for so long: nothing has come, and the association goes on."""
+        return self.is_open and not self._has_come(seconds)
+
+    def _has_come(self, seconds: float = 0.0) -> bool:
         if self._past > self._first or (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
             return True
-        return bool(self._poller.poll(0))
+        return bool(self._poller.poll(seconds * 1000))
 
     def _begin_pdu(self) -> None:
         self._deadline = time.monotonic() + self._idle

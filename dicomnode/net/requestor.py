@@ -15,16 +15,27 @@ from functools import cached_property
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom.classes import class_name, syntax_name
 from dicomnode.errors import AssociationLost, ConfigurationError, ContextMissing, PartnerError, Unreachable, Unreadable
-from dicomnode.net import commands, tls
+from dicomnode.net import commands, commit_scp, commit_scu, questions, tls
 from dicomnode.net.channel import Channel
+from dicomnode.net.conversation import Conversation
 from dicomnode.net.lingering import Lingering
+from dicomnode.net.pacing import Pace
 from dicomnode.net.reading import Reader
-from dicomnode.operations.ports import Originator, Outgoing
+from dicomnode.operations.ports import Originator, Outgoing, Reference, Report
 from dicomnode.rules import contexts
-from dicomnode.rules.contexts import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION, Proposal
+from dicomnode.rules.contexts import (
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    STORAGE_COMMITMENT,
+    STUDY_ROOT_FIND,
+    VERIFICATION,
+    Proposal,
+)
 
 _MEDIUM = 0
 _MOST_MESSAGES = 65535
+_ANSWERS = 20
+"""Times the deadline of one response: what a conversation of many takes at most."""
 
 
 class Requestor:
@@ -36,6 +47,7 @@ class Requestor:
     def __init__(self, config: NodeConfig, *, linger: float = 0.0) -> None:
         self._config = config
         self._lingering: Lingering[Association] = Lingering(linger)
+        self._paces = {each.name: Pace(each.bandwidth) for each in config.partners.values() if each.bandwidth}
 
     @contextmanager
     def associate(self, partner: Partner, pairs: Sequence[tuple[str, str]]) -> Iterator[Association]:
@@ -45,13 +57,18 @@ class Requestor:
             association.release()
             pairs = tuple(dict.fromkeys((*pairs, *association.pairs)))[: contexts.MOST]
             association = None
-        association = association or Association(partner, pairs, self._open)
+        association = association or Association(partner, pairs, self._open, self._paces.get(partner.name))
         try:
             yield association
         except BaseException:
             association.abort()
             raise
         self._lingering.keep(partner.name, association)
+
+    def stop(self) -> None:
+        """Wait for nobody's bandwidth any more: what would, ends."""
+        for pace in self._paces.values():
+            pace.stop()
 
     def close(self) -> None:
         """Release what lingers, and let nothing linger from now on."""
@@ -69,6 +86,45 @@ class Requestor:
                 raise PartnerError(f"the partner answered the C-ECHO with {answer.status:04X}H")
         finally:
             channel.release()
+
+    def instances(self, partner: Partner, study_instance_uid: str) -> frozenset[str]:
+        """C-FIND for the SOP Instance UIDs of a study. See ports.Peer."""
+        with self._conversation(partner, STUDY_ROOT_FIND) as talk:
+            return questions.instances(talk, study_instance_uid)
+
+    def count(self, partner: Partner, study_instance_uid: str) -> int | None:
+        """C-FIND for the number of a study's instances. See ports.Peer."""
+        with self._conversation(partner, STUDY_ROOT_FIND) as talk:
+            return questions.count(talk, study_instance_uid)
+
+    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
+        """N-ACTION, and the result where it comes within a moment. See ports.Peer."""
+        with self._conversation(partner, STORAGE_COMMITMENT) as talk:
+            return commit_scu.ask(talk, transaction_uid, references)
+
+    def report(self, partner: Partner, report: Report) -> None:
+        """N-EVENT-REPORT, as the SCP on an association that we open (PS3.4 J.3.3). See ports.Peer."""
+        retrieve_from = self._config.node.ae_title if "move" in partner.may else ""
+        with self._conversation(partner, STORAGE_COMMITMENT, (False, True)) as talk:
+            commit_scp.tell(talk, report, retrieve_from)
+
+    @contextmanager
+    def _conversation(
+        self, partner: Partner, abstract_syntax: str, roles: tuple[bool, bool] | None = None
+    ) -> Iterator[Conversation]:
+        """An association for one purpose: released at the end, aborted where it is of no more use."""
+        channel = self._open(partner, [Proposal(1, abstract_syntax, (EXPLICIT_LE, IMPLICIT_LE), roles)])
+        try:
+            if not channel.accepted:
+                raise ContextMissing(f"{partner.name} does not accept {class_name(abstract_syntax)}")
+            yield Conversation(channel, _ANSWERS * self._config.node.limits.response)
+        except BaseException as error:
+            if isinstance(error, AssociationLost) or not isinstance(error, PartnerError):
+                channel.abort()
+            raise
+        finally:
+            if not channel.is_closed:
+                channel.release()
 
     def _open(self, partner: Partner, proposals: Sequence[Proposal]) -> Channel:
         if partner.host is None or partner.port is None:
@@ -105,8 +161,9 @@ class Association:
         partner: Partner,
         pairs: Sequence[tuple[str, str]],
         dial: Callable[[Partner, Sequence[Proposal]], Channel],
+        pace: Pace | None,
     ) -> None:
-        self._partner, self._dial = partner, dial
+        self._partner, self._dial, self._pace = partner, dial, pace
         self.pairs = frozenset(pairs)
         self._proposals = contexts.propose(pairs)
         self._open()
@@ -116,6 +173,8 @@ class Association:
         self._reader = Reader(self._channel.step)
         self._messages = 0
         self._lingered = False
+        self._heard = False
+        """Whether the partner had said something already when the end of the instance was still to be sent."""
         self._contexts = {
             (proposal.abstract_syntax, proposal.transfer_syntaxes[0]): proposal.id
             for proposal in self._proposals
@@ -193,8 +252,11 @@ class Association:
         begun = False
         try:
             for buffer in self._reader.buffers():
-                self._channel.send(buffer.behind(b"" if begun else command))
+                view = buffer.behind(b"" if begun else command)
                 begun = True
+                self._heard = self._channel.is_over
+                for piece in self._pace.pieces(view) if self._pace else (view,):
+                    self._channel.send(piece)
         except Unreadable:
             self._reread()
             if begun:
@@ -207,4 +269,6 @@ class Association:
         same = answer.sop_instance_uid in ("", instance.sop_instance_uid)
         if (answer.field, answer.responds_to) != (commands.C_STORE_RSP, self._messages) or not same:
             raise AssociationLost("the partner's response answers another request")
+        if self._heard and (answer.status == 0 or answer.status >> 12 == 0xB):
+            raise AssociationLost("the partner said that it had stored what it had not received yet")
         return answer.status

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dicomnode.config import certificates, load
-from dicomnode.config.model import Node, NodeConfig, Route, Where
+from dicomnode.config.model import Node, NodeConfig, Partner, Route, Where
+from dicomnode.config.units import say_duration, say_size
+from dicomnode.dicom.classes import class_name
 from dicomnode.errors import ConfigurationError, Fault
 from dicomnode.rules import oneway
 from dicomnode.store import audit, generations
@@ -83,11 +85,16 @@ def sentences(config: NodeConfig) -> Iterator[tuple[str, list[str]]]:
         f"It answers to {titles} on {node.bind_host}:{node.bind_port}.",
         *_over_tls(node),
         f"It keeps its data in {node.data}.",
+        *_kept(node),
     ]
     yield "Who may call", [_caller(config, name) for name, p in config.partners.items() if p.may] or ["Nobody."]
     yield "What goes where", [s for route in config.routes for s in _route(config, route)] or [
         "Nothing by itself: there are no routes."
     ]
+    named = {name for route in config.routes for name in route.to}
+    proofs = [s for name in sorted(named) for s in _sent(config.partners[name])]
+    if proofs:
+        yield "How it is sent, and what proves that it arrived", proofs
     yield "What can never happen", list(_never(config))
 
 
@@ -98,10 +105,25 @@ def _over_tls(node: Node) -> Iterator[str]:
         yield f"Whoever speaks TLS with it, either way, needs a certificate that {node.tls.ca} vouches for."
 
 
+def _kept(node: Node) -> Iterator[str]:
+    marks, retention = node.watermarks, node.retention
+    yield (
+        f"With less than {say_size(marks.associations)} free, whoever would store is asked to come later; with less"
+        f" than {say_size(marks.instances)}, no instance is taken."
+    )
+    when = [f"{say_duration(retention.after)} after their confirmation"] if retention.after else []
+    when += [f"when less than {say_size(retention.free)} are free"] if retention.free else []
+    spared = "" if retention.committed else ", but for what it committed to its source"
+    if when:
+        yield f"Files of confirmed studies go {' or '.join(when)}{spared}; nothing else ever goes."
+    else:
+        yield "What was received is kept for ever (there is no `retention`)."
+
+
 def _caller(config: NodeConfig, name: str) -> str:
     partner = config.partners[name]
-    does = {"store": "store", "find": "query", "move": "retrieve"}
-    rights = [does[right] for right in ("store", "find", "move") if right in partner.may]
+    does = {"store": "store", "find": "query", "move": "retrieve", "commit": "ask for Storage Commitment"}
+    rights = [word for right, word in does.items() if right in partner.may]
     origin = " or ".join(partner.addresses) or "any address"
     listed = ", ".join(rights[:-1]) + " and " + rights[-1] if len(rights) > 1 else rights[0]
     seen = ""
@@ -118,12 +140,45 @@ def _caller(config: NodeConfig, name: str) -> str:
 def _route(config: NodeConfig, route: Route) -> Iterator[str]:
     which = f" of which an instance was {_conditions(route.when)}" if route.when else ""
     only = f", but only what was {_conditions(route.only)}" if route.only else ""
-    quiet = f"once nothing new came for {route.wait:g} seconds" if route.wait else "image by image"
+    quiet = f"once nothing new came for {_quiet(route)}" if route.wait else "image by image"
+    if route.expect:
+        quiet += f" and {route.expect.partner} has no more of it (or {say_duration(route.expect.within)} have passed)"
+    quiet += ", before what is routine" if route.priority == "urgent" else ""
     for name in route.to:
         partner = config.partners[name]
         over = " over TLS" if partner.tls else ""
         there = f"{name} ({partner.display}{over}, {config.site_of(partner).name})"
         yield f"{route.name}: studies from {' and '.join(route.sources)}{which} go to {there}{only}, {quiet}."
+
+
+def _quiet(route: Route) -> str:
+    """The quiet time of a route, by modality where it has several."""
+    by = [f"{say_duration(seconds)} ({modality})" for modality, seconds in sorted(route.waits.items())]
+    return ", ".join([*by, f"{say_duration(route.wait)} (others)" if by else say_duration(route.wait)])
+
+
+_PROOFS = {
+    "auto": "the strongest proof that it has shown: Storage Commitment, else a query for instances, else their number",
+    "commitment": "a Storage Commitment result, and nothing else",
+    "find": "a query for the SOP Instance UIDs, and nothing else",
+    "count": "a query for the number of instances, and nothing else",
+    "status": "its answer to each C-STORE alone, by your own word",
+}
+
+
+def _sent(partner: Partner) -> Iterator[str]:
+    yield f"{partner.name} confirms a study by {_PROOFS[partner.confirm.by]}."
+    when = []
+    if partner.window:
+        begin, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in partner.window)
+        when.append(f"only from {begin} to {end}")
+    if partner.bandwidth:
+        when.append(f"at no more than {say_size(partner.bandwidth)} a second")
+    if when:
+        yield f"{partner.name} is sent instances {' and '.join(when)}."
+    if partner.skip_classes:
+        yield f"{partner.name} is never sent {', '.join(map(class_name, partner.skip_classes))}."
+    yield f"What {partner.name} does not take for {say_duration(partner.give_up_after)} is held for you to look at."
 
 
 def _conditions(conditions: dict[str, tuple[str, ...]]) -> str:

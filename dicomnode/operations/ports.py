@@ -1,7 +1,8 @@
 """What every story is handed: the node as this process has it, a partner to talk to, and what all processes count.
 
 `Node` is built once a process and passed; nothing of it changes while the process lives. `Peer` is implemented by
-net/requestor.py, and by a fake with one switch for each failure in the tests; `Slots` by run/scoreboard.py.
+net/requestor.py, and by a fake with one switch for each failure in the tests; `Slots` and `Callers` are implemented by
+run/scoreboard.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.rules.admission import Refusal
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database
+
+Stopped = Callable[[], bool]
+"""Whether what is being done is to end now."""
 
 
 def now() -> int:
@@ -69,6 +73,24 @@ class Originator:
     priority: int
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One instance, as Storage Commitment names it (PS3.4 J.3.2.1)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of a Storage Commitment transaction (PS3.4 J.3.3): what is committed to, and what is not and why."""
+
+    transaction_uid: str
+    committed: tuple[Reference, ...]
+    failed: tuple[tuple[Reference, int], ...] = ()
+    """Each with its Failure Reason (0008,1197), such as 0112H: no such object instance."""
+
+
 class Slots(Protocol):
     """The associations that are open with the whole node, whichever process has accepted them.
 
@@ -98,6 +120,13 @@ class Slots(Protocol):
         """A connection came and went, and said nothing: a health check."""
 
 
+class Callers(Protocol):
+    """Who has an association open with the node, whichever process has accepted it."""
+
+    def is_calling(self, partner: str) -> bool:
+        """Whether a partner has, by its name."""
+
+
 class Link(Protocol):
     """An association with a partner."""
 
@@ -120,3 +149,28 @@ class Peer(Protocol):
 
     def echo(self, partner: Partner) -> None:
         """C-ECHO; raises PartnerError with the reason when it does not succeed."""
+
+    def instances(self, partner: Partner, study_instance_uid: str) -> frozenset[str]:
+        """C-FIND (Study Root): the SOP Instance UIDs that a partner says it has of a study.
+
+        Raises PartnerError where it cannot be asked or does not answer with success; ContextMissing where it takes no
+        queries, or not at this level.
+        """
+
+    def count(self, partner: Partner, study_instance_uid: str) -> int | None:
+        """C-FIND: Number of Study Related Instances (0020,1208); 0 where it has no such study, None where it does not
+        say. Raises as `instances`.
+        """
+
+    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
+        """N-ACTION: ask for Storage Commitment; the result where it comes on the same association within a moment.
+
+        None: the request was taken, and the result is to come on another association. Raises PartnerError where it was
+        not taken; ContextMissing where the partner has no Storage Commitment.
+        """
+
+    def report(self, partner: Partner, report: Report) -> None:
+        """N-EVENT-REPORT: tell a partner the result of the commitment that it asked for, on a new association of ours.
+
+        Raises PartnerError unless it answered with success.
+        """

@@ -1,4 +1,4 @@
-"""The story of a referral: a study is chosen by a route, waits until it is complete, and passes a gate.
+"""The story of a referral: a route chooses a study, doubt or a person stops it, and it is sent when all of it is.
 
 `route` runs in the commit that indexes an instance, so that no instance is kept that is not also on its way. Once one
 instance of a study matches a route, all of it goes: what came before is queued then, and what comes later follows.
@@ -6,23 +6,27 @@ instance of a study matches a route, all of it goes: what came before is queued 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from dicomnode.config.model import Route
-from dicomnode.dicom.instance import SopInstance
+from dicomnode.dicom.classes import class_name
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import UsageError
 from dicomnode.operations.ports import Node
+from dicomnode.rules import proof as proof_rules
 from dicomnode.rules import routing
-from dicomnode.store import audit, index, queue, referrals
-from dicomnode.store.referrals import Opening, Referral
+from dicomnode.rules.routing import Values
+from dicomnode.store import audit, completeness, doubts, gates, index, proof, queue, referrals
+from dicomnode.store.doubts import Version
+from dicomnode.store.referrals import Gate, Opening, Referral
 
-Changed = Callable[[Sequence[int]], list[int]]
+T = TypeVar("T")
 
 
-def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: Node) -> None:
+def route(instance: int, study: int, values: Values, origin: Origin, node: Node) -> None:
     """Queue an instance for every partner that its study goes to and has it not. Inside `Database.write`."""
-    values, at = routing.values(seen, origin), node.clock()
+    at = node.clock()
     under_way = {partner: (referral, names) for referral, partner, names in referrals.of_study(study)}
     for chosen in routing.chosen(node.config, origin, values):
         for partner in chosen.to:
@@ -30,9 +34,14 @@ def route(instance: int, study: int, seen: SopInstance, origin: Origin, node: No
             if known is None or chosen.name not in known[1]:
                 under_way[partner] = _join(study, chosen, partner, known, at, node)
     for partner, (referral, names) in under_way.items():
-        ways = (way for way in node.config.routes if way.name in names)
-        if any(routing.carries(way, values) for way in ways) and queue.enqueue(referral, partner, [instance], at):
-            referrals.grew(referral, at)
+        ways = [way for way in node.config.routes if way.name in names and routing.carries(way, values)]
+        if ways and _queue(referral, partner, [(instance, values["sop_class_uid"])], at, node):
+            completeness.grew(referral, at, max(_quiet(way, values) for way in ways))
+
+
+def _quiet(way: Route, values: Values) -> int:
+    """The quiet time (µs) of a route after an instance."""
+    return round(way.quiet(values["modality"]) * 1e6)
 
 
 Known = tuple[int, list[str]]
@@ -41,20 +50,38 @@ Known = tuple[int, list[str]]
 
 def _join(study: int, chosen: Route, partner: str, known: Known | None, at: int, node: Node) -> Known:
     """Open the study's referral to a partner, or join one that a C-MOVE or another route has opened."""
-    opening = Opening(partner, chosen.name, round(chosen.wait * 1e6), node.generation)
+    kept = [each for each in index.of_study(study) if routing.carries(chosen, each.values)]
+    wait = max((_quiet(chosen, each.values) for each in kept), default=round(chosen.wait * 1e6))
+    opening = Opening(partner, chosen.name, wait, node.generation, urgent=chosen.priority == "urgent")
     referral = referrals.join(known[0], opening, at) if known else referrals.open_(study, opening, at)
-    kept = [each.id for each in index.of_study(study) if routing.carries(chosen, each.values)]
-    queue.enqueue(referral, partner, kept, at)
+    _queue(referral, partner, [(each.id, each.values["sop_class_uid"]) for each in kept], at, node)
     text = f"route {chosen.name} refers the study to {partner}"
     record(referral, "referral joined" if known else "referral opened", text, at, node)
     return referral, [*(known[1] if known else ()), chosen.name]
 
 
-def record(referral: int, kind: str, text: str, at: int, node: Node) -> None:
+def _queue(referral: int, partner: str, instances: Iterable[tuple[int, str]], at: int, node: Node) -> int:
+    """Queue instances, each with its SOP class, or list them as skipped; how many were queued."""
+    known, queued = node.config.partners.get(partner), 0
+    for instance, sop_class_uid in instances:
+        if known and sop_class_uid in known.skip_classes:
+            queue.skip(referral, partner, instance, skipped(sop_class_uid, partner), at)
+        else:
+            queued += queue.enqueue(referral, partner, [instance], at)
+    return queued
+
+
+def skipped(sop_class_uid: str, partner: str) -> str:
+    """Why a partner is not sent instances of a SOP class."""
+    return f"{class_name(sop_class_uid)} is one of the SOP classes that {partner} is not sent (skip_classes)"
+
+
+def record(referral: int, kind: str, text: str, at: int, node: Node, *, alarm: bool = False) -> None:
     """An entry of the audit trail about a referral. Inside `Database.write`."""
     known = referrals.get(referral)
     study, partner = (known.study_instance_uid, known.partner) if known else ("", "")
-    audit.record(audit.Event(at, kind, text, partner, study, referral=referral, generation=node.generation))
+    event = audit.Event(at, kind, text, partner, study, referral=referral, generation=node.generation, alarm=alarm)
+    audit.record(event)
 
 
 def settle(referral: int, at: int, node: Node) -> None:
@@ -62,61 +89,117 @@ def settle(referral: int, at: int, node: Node) -> None:
     if referrals.settle(referral, at):
         known = referrals.get(referral)
         counts = f"{known.delivered} of {known.instances} instances were delivered" if known else ""
-        record(referral, "referral sent", counts, at, node)
+        is_lost = known and known.state == "failed" and not known.delivered
+        record(referral, "referral failed" if is_lost else "referral sent", counts, at, node)
+        if known and known.instances == known.skipped > 0:  # nobody can be asked for a proof of nothing
+            proof.look(referral, None, f"nothing to send: each of its {known.skipped} instance(s) is skipped")
+        partner = node.config.partners.get(known.partner) if known else None
+        if partner and partner.confirm.by == proof_rules.WAIVED:
+            waive(referral, at, node)
+
+
+def waive(referral: int, at: int, node: Node) -> None:
+    """Take statuses for a proof, as the admin has said of its partner. Inside `Database.write`."""
+    if proof.waive(referral, at):
+        record(referral, "referral confirmed", "by statuses alone, as the configuration says (confirm)", at, node)
 
 
 def quarantine(study: int, reason: str, at: int, node: Node) -> None:
     """Doubt about a study stops all of it that has not been sent. Inside `Database.write`."""
-    index.quarantine(study, reason)
-    for referral in referrals.quarantine(study, reason):
-        record(referral, "referral quarantined", reason, at, node)
+    doubts.quarantine(study, reason)
+    _weigh(study, reason, at, node)
 
 
-def complete(node: Node) -> int:
-    """Referrals whose quiet time has passed become complete; how many."""
-    at = node.clock()
+def correct(study: int, reason: str, at: int, node: Node) -> None:
+    """A study was corrected: all of it that has not been sent waits for a person's word. Inside `Database.write`."""
+    doubts.correct(study, reason)
+    _weigh(study, reason, at, node)
 
-    def completed() -> int:
-        done = referrals.complete_quiet(at)
-        for referral in done:
-            record(referral, "referral complete", "nothing new within the quiet time", at, node)
-            settle(referral, at, node)
-        return len(done)
 
-    with node.database.read():
-        due = referrals.next_quiet()
-    return node.database.write(completed) if due is not None and due <= at else 0
+def _weigh(study: int, why: str, at: int, node: Node) -> None:
+    for referral, gate in gates.weigh_all(study):
+        record(referral, f"referral {'released' if gate == Gate.OPEN else gate}", why, at, node)
+
+
+def end_doubt(study: int, why: str, at: int, node: Node) -> None:
+    """A person has decided: a study goes on, unless more of it is undecided. Inside `Database.write`."""
+    if doubts.end(study):
+        _weigh(study, why, at, node)
+
+
+def replace(chosen: Version, values: Values, why: str, node: Node) -> None:
+    """Another version of an instance is current: who has the other, or waits for it, is sent this. Inside `write`.
+
+    So is whoever its own routes name; nobody is sent the other one any more.
+    """
+    at, held = node.clock(), doubts.held(chosen)
+    for referral, partner in doubts.supersede(chosen, why, at):
+        queued = _queue(referral, partner, [(chosen.id, values["sop_class_uid"])], at, node)
+        if queued or doubts.lead_again(chosen, partner, at):
+            referrals.reopen(referral)  # at once: what a person has decided waits for no quiet time
+    route(chosen.id, chosen.study, values, chosen.origin, node)
+    for partner, reason in held:
+        doubts.hold(chosen, partner, reason)
 
 
 # -- a person's word -------------------------------------------------------------------------------------------
 
 
 def hold(ids: Sequence[int], reason: str, who: str, node: Node) -> list[Referral]:
-    """Close the gate of these referrals; those it was done to. Raises UsageError for an id that there is not."""
-    return _gate(ids, "referral held", f"held by {who}: {reason}", node, lambda known: referrals.hold(known, reason))
+    """Hold these referrals, whatever else stops them; those it was done to. Raises UsageError for an unknown id."""
+    check_reason(reason)
+    at = node.clock()
+
+    def held(referral: int) -> Referral | None:
+        if not gates.hold([referral], reason):
+            return None
+        record(referral, "referral held", f"held by {who}: {reason}", at, node)
+        return referrals.get(referral)
+
+    return each(ids, held, node)
 
 
 def release(ids: Sequence[int], reason: str, who: str, node: Node) -> list[Referral]:
-    """Open the gate of these referrals; those it was done to. A quarantine wants a reason."""
-
-    def released(known: Sequence[int]) -> list[int]:
-        doubtful = [referral for referral in known if referrals.is_doubtful(referral)]
-        if doubtful and not reason:
-            raise UsageError(f"referral {doubtful[0]} is quarantined: say with --reason why it may go all the same")
-        return referrals.release(known)
-
-    return _gate(ids, "referral released", f"released by {who}: {reason or 'no reason given'}", node, released)
-
-
-def _gate(ids: Sequence[int], kind: str, text: str, node: Node, change: Changed) -> list[Referral]:
+    """Take a person's hold from these referrals; those it was done to. A doubt about the study is another matter."""
     at = node.clock()
 
-    def changed() -> list[Referral]:
-        for missing in [i for i in ids if referrals.get(i) is None]:
-            raise UsageError(f"there is no referral {missing}; `dicomnode referrals list` shows those there are")
-        done = change(ids)
-        for referral in done:
-            record(referral, kind, text, at, node)
-        return [known for i in done if (known := referrals.get(i))]
+    def released(referral: int) -> Referral | None:
+        done, known = bool(gates.release([referral])), referrals.get(referral)
+        if done:
+            record(referral, "referral released", f"released by {who}: {reason or 'no reason given'}", at, node)
+        elif known and known.gate != Gate.OPEN:
+            raise UsageError(_not_by_a_person(known))
+        return known if done else None
+
+    return each(ids, released, node)
+
+
+def _not_by_a_person(referral: Referral) -> str:
+    stopped = f"referral {referral.id} is stopped, but not by a hold: {referral.reason}"
+    doubt = ". A study in doubt is released with `dicomnode quarantine release`"
+    return stopped + (doubt if gates.is_in_doubt(referral.id) else "")
+
+
+def check_reason(reason: str) -> None:
+    """Raise UsageError where a person gives no reason."""
+    if not reason.strip():
+        raise UsageError("say with --reason why: whoever asks later is told")
+
+
+def each(ids: Sequence[int], change: Callable[[int], T | None], node: Node) -> list[T]:
+    """Do something to each of these referrals, in one commit; what came of it, but None.
+
+    Raises UsageError for an id that there is not; then nothing was done to any.
+    """
+
+    def changed() -> list[T]:
+        _check(ids)
+        return [done for referral in dict.fromkeys(ids) if (done := change(referral)) is not None]
 
     return node.database.write(changed)
+
+
+def _check(ids: Sequence[int]) -> None:
+    """Raise UsageError for an id that there is not. Inside `Database.read` or `write`."""
+    for missing in [i for i in ids if referrals.get(i) is None]:
+        raise UsageError(f"there is no referral {missing}; `dicomnode referrals list` shows those there are")

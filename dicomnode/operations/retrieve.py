@@ -1,15 +1,16 @@
 """The story of a C-MOVE: who asks, where to, what; decided before anybody is contacted, then sent as it is stored.
 
 A destination comes from the configuration, by name, among those that the caller may reach. Where studies leave their
-site, the move passes the gate of their referral, opens or joins it, and writes every result into its ledger. What
-fails is told to the caller and is not queued.
+site, the move passes the gate of their referral, opens or joins it, and writes every result into its ledger; a gate or
+a lane that is closed meanwhile ends it. What a person has held or dropped for one AE of a site goes to none of its
+others. What fails is told to the caller and is not queued.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -20,13 +21,13 @@ from dicomnode.dicom.identifier import Identifier
 from dicomnode.errors import ContextMissing, GateClosed, InstanceError, PartnerError, UnknownDestination
 from dicomnode.operations import refer
 from dicomnode.operations.find import scope
-from dicomnode.operations.ports import Link, Node, Originator, Outgoing, Peer
+from dicomnode.operations.ports import Link, Node, Originator, Outgoing, Peer, Stopped
 from dicomnode.rules import contexts, matching, oneway, outcome
 from dicomnode.rules.matching import Model
 from dicomnode.rules.outcome import Delivered
-from dicomnode.store import audit, queue, referrals, search
+from dicomnode.store import audit, doubts, gates, lanes, queue, referrals, search
 from dicomnode.store.queue import Result, State
-from dicomnode.store.referrals import Gate, Opening, Progress
+from dicomnode.store.referrals import Opening, Progress
 from dicomnode.store.search import Located
 
 _TICK = 1.0
@@ -35,11 +36,18 @@ _TICK = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A move that may be made: where to, what, and the referrals that it joins (study → referral)."""
+    """A move that may be made: where to, what, the referrals that it joins (study → referral), and what does not go."""
 
     destination: Partner
     instances: tuple[Located, ...]
     referrals: dict[int, int]
+    withheld: dict[int, str]
+    """Why, by the ids of those among the instances that the destination is not to have: each of these fails."""
+
+    @property
+    def going(self) -> list[Located]:
+        """What is sent."""
+        return [each for each in self.instances if each.instance not in self.withheld]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +67,13 @@ def plan(identifier: Identifier, model: Model, title: str, caller: Partner, node
         found = search.instances(query, scope(caller, node))
     if any(not oneway.may_flow(node.config, each.site, destination.site) for each in found):
         _refused(caller, title, "no flow allows it", node)
-    crossing = {each.study for each in found if each.site != destination.site}
     if any(each.quarantine for each in found):
-        raise GateClosed("a study is quarantined: see `dicomnode referrals list`")
-    joined = node.database.write(lambda: _join(crossing, destination, caller, node)) if crossing else {}
-    return Plan(destination, tuple(found), joined)
+        raise GateClosed(_QUARANTINED)
+    crossing = [each for each in found if each.site != destination.site]
+    if not crossing:
+        return Plan(destination, tuple(found), {}, {})
+    joined, withheld = node.database.write(lambda: _join(crossing, destination, caller, node))
+    return Plan(destination, tuple(found), joined, withheld)
 
 
 def _destination(title: str, caller: Partner, node: Node) -> Partner:
@@ -81,25 +91,73 @@ def _refused(caller: Partner, title: str, why: str, node: Node) -> NoReturn:
     raise UnknownDestination(f"Move Destination {title} unknown")
 
 
-def _join(studies: set[int], destination: Partner, caller: Partner, node: Node) -> dict[int, int]:
-    """The referral of each study that crosses; raises where one of their gates is closed. Inside `Database.write`."""
-    at = node.clock()
+_QUARANTINED = "a study is quarantined: see `dicomnode quarantine list`"
+
+
+def _join(
+    crossing: Sequence[Located], destination: Partner, caller: Partner, node: Node
+) -> tuple[dict[int, int], dict[int, str]]:
+    """The referral of each study that crosses, and what of it is withheld. Inside `Database.write`.
+
+    Raises GateClosed where a study may not cross, or nothing of what was asked for.
+    """
+    withheld = _withheld(crossing, destination, node)
+    if len(withheld) == len(crossing):
+        raise GateClosed("; ".join(sorted(set(withheld.values()))))
     joined = {}
-    for study in studies:
-        found = referrals.find(study, destination.name)
-        if not found:
-            why = f"C-MOVE by {caller.name}"
-            opening = Opening(destination.name, why, 0, node.generation, Progress.SENDING)
-            found = referrals.open_(study, opening, at), [why]
-        refer.record(found[0], "study moved", f"{caller.name} moves the study to {destination.name}", at, node)
-        known = referrals.get(found[0])
-        if known and known.gate != Gate.OPEN:
-            raise GateClosed(f"referral {known.id} is {known.gate}")
-        joined[study] = found[0]
-    return joined
+    for study in {each.study for each in crossing if each.instance not in withheld}:
+        if why := _closed(study, destination, node):
+            raise GateClosed(why)
+        joined[study] = _referral(study, destination, caller, node)
+        if some := [each for each in crossing if each.study == study and each.instance in withheld]:
+            text = f"{len(some)} instance(s) are not moved to {destination.name}: {withheld[some[0].instance]}"
+            refer.record(joined[study], "instances withheld", text, node.clock(), node)
+    return joined, withheld
 
 
-Stopped = Callable[[], bool]
+def _withheld(crossing: Sequence[Located], destination: Partner, node: Node) -> dict[int, str]:
+    """Why some of the instances do not go, by their ids: a person's word, or the destination's `skip_classes`."""
+    skipped = [each for each in crossing if each.sop_class_uid in destination.skip_classes]
+    why = {each.instance: refer.skipped(each.sop_class_uid, destination.name) for each in skipped}
+    return why | gates.withheld([each.instance for each in crossing], destination.name, _same_site(destination, node))
+
+
+def _same_site(destination: Partner, node: Node) -> list[str]:
+    return [partner.name for partner in node.config.partners.values() if partner.site == destination.site]
+
+
+def _closed(study: int, destination: Partner, node: Node) -> str:
+    """Why a study may not cross to a destination, '' where it may. Inside `Database.read` or `write`.
+
+    What a person holds back from one AE of a site goes to none of its others.
+    """
+    if doubts.is_quarantined(study):
+        return _QUARANTINED
+    if doubts.is_corrected(study):
+        return "a study was corrected: see `dicomnode quarantine list`"
+    same = _same_site(destination, node)
+    if held := gates.held(study, same):
+        return f"referral {held} is held"
+    known = {partner: referral for referral, partner, _ in referrals.of_study(study) if partner in same}
+    for partner in {destination.name: 0} | known:
+        if hold := lanes.paused(partner).hold:
+            return f"the lane of {partner} is {hold}"
+    referral = known.get(destination.name)
+    if referral and not referrals.is_open(referral):
+        return f"the gate of referral {referral} is closed"
+    return ""
+
+
+def _referral(study: int, destination: Partner, caller: Partner, node: Node) -> int:
+    """The referral of a study to the destination, opened where there is none."""
+    at, found = node.clock(), referrals.find(study, destination.name)
+    if found:
+        referral = found[0]
+    else:
+        opening = Opening(destination.name, f"C-MOVE by {caller.name}", 0, node.generation, Progress.SENDING)
+        referral = referrals.open_(study, opening, at)
+    refer.record(referral, "study moved", f"{caller.name} moves the study to {destination.name}", at, node)
+    return referral
 
 
 def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: Stopped) -> Iterator[SubOperation | None]:
@@ -107,12 +165,16 @@ def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: St
 
     None comes every second in which nothing else does; `stopped` is asked by the thread that asks for the next.
     """
+    kept_back = [each for each in plan.instances if each.instance in plan.withheld]
+    yield from (SubOperation(each.sop_instance_uid, completed=False) for each in kept_back)
+    closed = ""
     try:
-        for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.instances):
-            moving = Moving(plan, pairs, originator, peer, node)
+        for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.going):
+            moving = Moving(plan, pairs, originator, peer, node, closed)
             yield from moving.run(stopped)
             if moving.stopping:
                 return
+            closed = moving.closed
     finally:
         if plan.referrals:
             node.database.write(lambda: _settle(plan, node))
@@ -126,15 +188,17 @@ def _settle(plan: Plan, node: Node) -> None:
 class Moving:
     """Sub-operations in flight: on as many associations as the destination takes, a thread for each.
 
-    A thread goes on when somebody has taken its last result, so that a cancel is heard between any two.
+    A thread goes on when somebody has taken its last result, so that a cancel is heard between any two. `closed` is why
+    what crosses may do so no longer: what is left has failed then.
     """
 
     def __init__(
-        self, plan: Plan, pairs: Sequence[tuple[str, str]], originator: Originator, peer: Peer, node: Node
+        self, plan: Plan, pairs: Sequence[tuple[str, str]], originator: Originator, peer: Peer, node: Node, closed: str
     ) -> None:
         self.plan, self.pairs, self.originator, self.peer, self.node = plan, pairs, originator, peer, node
-        self.waiting = deque(i for i in plan.instances if (i.sop_class_uid, i.transfer_syntax_uid) in pairs)
-        self.open = min(plan.destination.associations, len(self.waiting))
+        self.waiting = deque(i for i in plan.going if (i.sop_class_uid, i.transfer_syntax_uid) in pairs)
+        self.closed = closed
+        self.open = 0 if closed else min(plan.destination.associations, len(self.waiting))
         self.results: SimpleQueue[SubOperation | Exception | None] = SimpleQueue()
         self.taken = threading.Semaphore(0)
         self.stopping, self.sound, self.failure = False, False, ""
@@ -154,7 +218,7 @@ class Moving:
                     self.taken.release()
                 yield result
             if not self.stopping:
-                yield from (self._written(each, None, self.failure) for each in self.waiting)
+                yield from (self._written(each, None, self.closed or self.failure) for each in self.waiting)
         finally:
             self.stopping |= bool(self.open)  # given up in the middle: the threads may go
             self.taken.release(threads)
@@ -166,7 +230,7 @@ class Moving:
 
     def _again(self) -> bool:
         """Whether a new association sends what a lost one gave back after the others had ended, one of them well."""
-        again = self.sound and bool(self.waiting) and not self.stopping
+        again = self.sound and bool(self.waiting) and not self.stopping and not self.closed
         if again:
             self.sound = False
             self._start(1)
@@ -200,7 +264,7 @@ class Moving:
 
     def _send_all(self, link: Link) -> None:
         following = self._next()
-        while (located := following) and not self.stopping:
+        while (located := following) and not self.stopping and not self.closed:
             following = self._next()
             try:
                 result = self._send(located, following, link)
@@ -211,6 +275,8 @@ class Moving:
                 raise
             self.results.put(result)
             self.taken.acquire()
+        if following:
+            self.waiting.appendleft(following)
 
     def _next(self) -> Located | None:
         with suppress(IndexError):
@@ -238,6 +304,10 @@ class Moving:
         if referral is not None:
             state = State.DELIVERED if completed else State.DROPPED
             line = Result(0, state, self.node.clock(), status, result.reason)
-            partner = self.plan.destination.name
-            self.node.database.write(lambda: queue.moved(referral, partner, located.instance, line))
+            self.closed = self.node.database.write(lambda: self._write(referral, located, line)) or self.closed
         return SubOperation(located.sop_instance_uid, completed, warning=completed and status != 0)
+
+    def _write(self, referral: int, located: Located, line: Result) -> str:
+        """Write down one result, and see why no more of its study may cross; '' where more may."""
+        queue.moved(referral, self.plan.destination.name, located.instance, line)
+        return _closed(located.study, self.plan.destination, self.node)

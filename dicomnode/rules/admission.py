@@ -69,14 +69,29 @@ class Service(StrEnum):
     STORE = "store"
     FIND = "find"
     MOVE = "move"
+    COMMIT = "commit"
+    RESULTS = "results"
+    """Of Storage Commitment: nobody is given this right, who is sent something has it."""
 
 
 def services(config: NodeConfig, partner: Partner) -> frozenset[Service]:
-    """What a partner may ask for besides Verification. Nobody stores from whom nothing may flow."""
+    """What a partner may do besides Verification. Of a public site from which nothing may flow nobody stores."""
     granted = {Service(right) for right in partner.may}
     if not oneway.may_give(config, partner.site):
-        granted.discard(Service.STORE)
+        granted -= {Service.STORE, Service.COMMIT}
+    if _has_results(config, partner):
+        granted.add(Service.RESULTS)
     return frozenset(granted)
+
+
+def _has_results(config: NodeConfig, partner: Partner) -> bool:
+    """Whether it is sent something by a route or across a flow, or tells the results of one that is."""
+    named = {name for route in config.routes for name in route.to}
+    return any(
+        (each.name in named or (each.is_destination and oneway.may_get(config, each.site)))
+        and (each.name == partner.name or partner.name in each.confirm.results_from)
+        for each in config.partners.values()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,9 @@ PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
+"""The well-known SOP instance of the Push Model (PS3.4 J.3.5)."""
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
 MOST = 128
@@ -38,29 +41,48 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a proposal gets: a result (PS3.8 9.3.3.2), the one transfer syntax, and the roles where they were asked."""
+    """What a proposal gets: a result (PS3.8 9.3.3.2), the one transfer syntax, and the roles where they were asked.
+
+    `acts` is what the requestor may be on the context, asked or not: (SCU, SCP).
+    """
 
     id: int
     abstract_syntax: str
     transfer_syntax: str
     result: int
     roles: tuple[bool, bool] | None = None
+    acts: tuple[bool, bool] = (False, False)
 
 
-Offer = Mapping[str, tuple[str, ...] | None]
-"""Abstract syntax → its transfer syntaxes in our order of preference; None: any storable one, in the peer's order."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which an abstract syntax is offered: its transfer syntaxes in our order of preference, and the requestor's
+    roles. None: any storable syntax, in the peer's order.
+    """
+
+    syntaxes: tuple[str, ...] | None
+    scu: bool = True
+    scp: bool = False
+
+
+Offer = Mapping[str, Terms]
+"""Abstract syntax → terms."""
+_SYNTAXES = (EXPLICIT_LE, IMPLICIT_LE)
 
 
 def offer(config: NodeConfig, partner: Partner) -> Offer:
     """What a partner may have: Verification, and what its rights include."""
     granted = services(config, partner)
-    offered: dict[str, tuple[str, ...] | None] = {VERIFICATION: (EXPLICIT_LE, IMPLICIT_LE)}
+    asks, tells = Service.COMMIT in granted, Service.RESULTS in granted
+    offered = {VERIFICATION: Terms(_SYNTAXES)}
     if Service.FIND in granted:
-        offered |= dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), (EXPLICIT_LE, IMPLICIT_LE))
+        offered |= dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), Terms(_SYNTAXES))
     if Service.MOVE in granted:
-        offered |= dict.fromkeys((PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE), (EXPLICIT_LE, IMPLICIT_LE))
+        offered |= dict.fromkeys((PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE), Terms(_SYNTAXES))
     if Service.STORE in granted:
-        offered |= dict.fromkeys(storage_classes(config))
+        offered |= dict.fromkeys(storage_classes(config), Terms(None))
+    if asks or tells:
+        offered[STORAGE_COMMITMENT] = Terms(_SYNTAXES, scu=asks, scp=tells)
     return offered
 
 
@@ -83,17 +105,18 @@ def _answer(proposal: Proposal, offered: Offer, kept: frozenset[str]) -> Answer:
     first = proposal.transfer_syntaxes[0] if proposal.transfer_syntaxes else IMPLICIT_LE
     if proposal.abstract_syntax not in offered:
         return Answer(proposal.id, proposal.abstract_syntax, first, NO_ABSTRACT_SYNTAX)
-    ours = offered[proposal.abstract_syntax]
-    if ours is None:
+    terms = offered[proposal.abstract_syntax]
+    if terms.syntaxes is None:
         chosen = next((syntax for syntax in proposal.transfer_syntaxes if syntax in kept), None)
     else:
-        chosen = next((syntax for syntax in ours if syntax in proposal.transfer_syntaxes), None)
+        chosen = next((syntax for syntax in terms.syntaxes if syntax in proposal.transfer_syntaxes), None)
     if chosen is None:
         return Answer(proposal.id, proposal.abstract_syntax, first, NO_TRANSFER_SYNTAX)
-    if proposal.roles is not None and not proposal.roles[0]:  # it would only be SCP, and we are never its SCU here
+    scu, scp = proposal.roles or (True, True)  # who says nothing is the SCU; who has results says it by having them
+    acts = scu and terms.scu, scp and terms.scp
+    if not any(acts):
         return Answer(proposal.id, proposal.abstract_syntax, chosen, USER_REJECTION)
-    roles = (True, False) if proposal.roles is not None else None
-    return Answer(proposal.id, proposal.abstract_syntax, chosen, ACCEPTED, roles)
+    return Answer(proposal.id, proposal.abstract_syntax, chosen, ACCEPTED, acts if proposal.roles else None, acts)
 
 
 def refused_storage(answers: Iterable[Answer]) -> bool:

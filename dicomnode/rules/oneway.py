@@ -22,8 +22,14 @@ def may_flow(config: NodeConfig, source: str, destination: str) -> bool:
 
 
 def may_give(config: NodeConfig, site: str) -> bool:
-    """Whether anything may flow out of a site: only then may its AEs store here."""
-    return any(flow.source == config.sites[site].sector for flow in config.flows)
+    """Whether AEs of a site may store here: of a private site always, for its own workstations; else if it may flow."""
+    sector = config.sites[site].sector
+    return sector == "private" or any(flow.source == sector for flow in config.flows)
+
+
+def may_get(config: NodeConfig, site: str) -> bool:
+    """Whether anything may flow into a site from another."""
+    return any(flow.destination == config.sites[site].sector for flow in config.flows)
 
 
 def destinations(config: NodeConfig, site: str) -> list[Partner]:

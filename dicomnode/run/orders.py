@@ -1,4 +1,4 @@
-"""What supervisor and workers say to each other, over pipes, pickled: these two classes and nothing else."""
+"""What supervisor and workers say to each other: these two classes and nothing else. Answers come pickled in a pipe."""
 
 from __future__ import annotations
 

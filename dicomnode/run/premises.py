@@ -1,6 +1,7 @@
-"""What one node has for itself alone: the lock of its data folder, and its listening sockets.
+"""What one node has for itself alone: its data folder, with its lock, and its listening sockets.
 
-Both are the supervisor's. Raises DicomnodeError, with what to do, where somebody else has them.
+They are the supervisor's. Raises DicomnodeError, with what to do, where somebody else has them, or where a data folder
+is on a disk that cannot keep what it is given.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 from dicomnode.errors import DicomnodeError
+from dicomnode.store.volume import Volume
 
 _GLANCE = 0.5
 """Seconds for which the lock may be held by somebody who only looks."""
@@ -42,6 +44,11 @@ def _take(lock: int, data: Path) -> None:
             pid = os.pread(lock, 64, 0).decode(errors="replace").partition(" ")[0]
             advice = "stop that one first, or give this one its own folder"
             raise DicomnodeError(f"{data} is in use by another node (process {pid}): {advice}") from None
+
+
+def inspect(data: Path) -> None:
+    """See that the data folder, which is ours, is on a disk on which a node can keep its promise."""
+    Volume(data).probe()
 
 
 def bind(key: str, host: str, port: int) -> socket.socket:

@@ -114,6 +114,11 @@ class Scoreboard:
             with_address += entries.count(address)
         return Open(node, with_partner, with_address)
 
+    def is_calling(self, partner: str) -> bool:
+        """Whether a partner has any association open: the `Callers` of operations/ports.py."""
+        with self.turn():
+            return self.open_with(self.digest(b"partner", partner), b"\0" * (_ENTRY // 2)).partner > 0
+
     def add(self, row: int, entry: bytes) -> None:
         """One more in a row. In turn."""
         count = self._count(row)

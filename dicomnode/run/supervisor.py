@@ -1,6 +1,6 @@
 """The process that the others are children of. It has no threads and no database.
 
-It owns the listening sockets, the scoreboard and the lock of the data folder, spawns the workers with the frozen
+It owns the listening sockets, the scoreboard and the lock of the data folder, forks the workers with the frozen
 configuration, starts again what dies, takes a new configuration into use on SIGHUP (or keeps the old one), and drains
 on SIGTERM. It sleeps until a signal or a deadline. If it is killed itself, its workers see their lifelines close and
 end; the next start recovers.
@@ -8,14 +8,13 @@ end; the next start recovers.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
 import select
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,7 +22,8 @@ from pathlib import Path
 
 from dicomnode.config.model import NodeConfig
 from dicomnode.errors import ConfigurationError, DicomnodeError
-from dicomnode.run import logs, premises, scoreboard
+from dicomnode.run import logs, premises, scoreboard, workers
+from dicomnode.run.child import Child
 from dicomnode.run.orders import Answer, Orders
 from dicomnode.run.scoreboard import ROWS, Scoreboard
 from dicomnode.store.bell import Bell
@@ -39,10 +39,10 @@ _LATE = 5.0
 
 @dataclass
 class Worker:
-    """One child: its role, its process, the pipe that keeps it alive, and when it was started (monotonic seconds)."""
+    """One child: its role, its process, when that was started (monotonic seconds), and the pipe of its answers."""
 
     role: str
-    process: subprocess.Popen[bytes]
+    process: Child
     started: float
     answer: int
     row: int
@@ -53,8 +53,7 @@ class Worker:
     def stop(self, patience: float) -> None:
         """Ask it to drain and end, within so many seconds."""
         self.kill_at = self.kill_at or time.monotonic() + patience
-        with suppress(ProcessLookupError):
-            self.process.terminate()
+        self.process.signal(signal.SIGTERM)
 
 
 class _Stopped(Exception):
@@ -83,6 +82,7 @@ class Supervisor:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ConfigurationError or DicomnodeError where it cannot begin."""
         logs.configure("supervisor")
+        gc.freeze()  # what is loaded by now stays, and is shared with the workers: nobody's collector need touch it
         self._catch_signals()
         try:
             self._begin()
@@ -96,6 +96,7 @@ class Supervisor:
         self._config = found.config
         assert self._config is not None
         self._lock = premises.lock(self._config.node.data)
+        premises.inspect(self._config.node.data)
         self._listeners = [premises.bind(key, *place) for key, place in self._config.node.binds.items()]
         self._generation = self._errand("recover", Orders(self._path, -1, self._config, found.text)).generation
         for listener in self._listeners:
@@ -145,10 +146,10 @@ class Supervisor:
         return ["acceptor"] * self._config.node.acceptors + ["forwarder", "housekeeper"]
 
     def _hire(self, role: str) -> Worker:
-        orders = Orders(self._path, -1, self._config, "", self._generation)
+        orders = Orders(self._path, -1, self._config, "", self._generation, scoreboard=self._board_memory)
         if role == "acceptor":
             listeners = tuple(listener.fileno() for listener in self._listeners)
-            orders = replace(orders, listeners=listeners, scoreboard=self._board_memory, row=self._free_rows()[0])
+            orders = replace(orders, listeners=listeners, row=self._free_rows()[0])
         worker = self._spawn(role, orders)
         self._workers.append(worker)
         return worker
@@ -158,30 +159,24 @@ class Supervisor:
         return sorted(set(range(ROWS)) - {worker.row for worker in self._workers})
 
     def _spawn(self, role: str, orders: Orders) -> Worker:
-        """Start a child with its orders on standard input; the pipe stays open as its lifeline."""
+        """Start a child that has its orders, and what they name."""
         reader, writer = os.pipe()
-        inherited = [writer, *orders.listeners, *([orders.scoreboard] if orders.row >= 0 else [])]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dicomnode.run.workers", role], stdin=subprocess.PIPE, pass_fds=inherited
-        )
-        os.close(writer)
-        assert process.stdin is not None
         told = replace(orders, answer=writer)
-        with suppress(BrokenPipeError):
-            process.stdin.write(pickle.dumps(told))
-            process.stdin.flush()
-        return Worker(role, process, time.monotonic(), reader, orders.row)
+        inherited = {writer, orders.scoreboard, *orders.listeners}
+        child = Child(lambda lifeline: workers.main(role, told, lifeline), inherited)
+        os.close(writer)
+        return Worker(role, child, time.monotonic(), reader, orders.row)
 
     def _errand(self, role: str, orders: Orders) -> Answer:
         """Let a short-lived child find something out. Raises ConfigurationError with the faults it found."""
         worker, said = self._spawn(role, orders), b""
         try:
-            while worker.process.poll() is None:
+            while not worker.process.is_gone:
                 said += self._wait(worker.answer)
             while piece := os.read(worker.answer, 65536):
                 said += piece
         except _Stopped:
-            worker.process.kill()
+            worker.process.signal(signal.SIGKILL)
             raise
         finally:
             _end(worker)
@@ -194,7 +189,7 @@ class Supervisor:
 
     def _is_ready(self, worker: Worker) -> bool:
         """Wait until a worker works; False where it died instead (which `_tend` will notice)."""
-        while worker.process.poll() is None:
+        while not worker.process.is_gone:
             if self._wait(worker.answer):
                 return True
         return False
@@ -202,18 +197,18 @@ class Supervisor:
     def _tend(self) -> None:
         """Notice who has died, end who was told to and does not, and start again what should be there."""
         now = time.monotonic()
-        for worker in [w for w in self._workers if w.process.poll() is not None]:
+        for worker in [w for w in self._workers if w.process.is_gone]:
             self._workers.remove(worker)
             _end(worker)
             self._forget(worker)
             if worker.kill_at:
                 continue
-            log.error("%s pid=%d died status=%s", worker.role, worker.process.pid, worker.process.returncode)
+            log.error("%s pid=%d died status=%s", worker.role, worker.process.pid, worker.process.status)
             if now - worker.started < _QUICK:
                 self._hire_at = now + _QUICK
         for worker in (w for w in self._workers if w.kill_at and now > w.kill_at):
             log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
-            worker.process.kill()
+            worker.process.signal(signal.SIGKILL)
             worker.kill_at = now + _LATE
         if now >= self._hire_at:
             self._hire_at = 0.0
@@ -279,20 +274,15 @@ class Supervisor:
         for worker in self._workers:
             worker.stop(self._patience)
         for worker in self._workers:
-            try:
-                worker.process.wait(max(0.1, worker.kill_at - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if not worker.process.wait(max(0.1, worker.kill_at - time.monotonic())):
                 log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
-                worker.process.kill()
+                worker.process.signal(signal.SIGKILL)
             _end(worker)
         log.info("ended touches=%d", self._board.touches)
 
 
 def _end(worker: Worker) -> None:
-    """Give back what a child that is gone had of ours."""
+    """Give back what a child that is gone, or about to be, had of ours."""
     worker.process.wait()
-    if worker.process.stdin:
-        with suppress(BrokenPipeError):
-            worker.process.stdin.close()
-    with suppress(OSError):
-        os.close(worker.answer)
+    worker.process.release()
+    os.close(worker.answer)

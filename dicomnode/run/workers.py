@@ -1,7 +1,7 @@
-"""What a worker process does, by role: `python -m dicomnode.run.workers ROLE`, spawned by the supervisor alone.
+"""What a worker process does, by role. The supervisor forks it (run/child.py) with its orders.
 
-Standard input is the worker's orders (one pickled `Orders`) and then its lifeline: when it closes, the supervisor is
-gone, and the worker ends at once; what it had acknowledged is durable, and what it had not is nobody's. SIGTERM drains.
+When its lifeline closes, the supervisor is gone, and the worker ends at once; what it had acknowledged is durable, and
+what it had not is nobody's. SIGTERM drains. `ps -o pid,comm` shows the role.
 
     configure    read and check the configuration; answer with it, or with its faults      (ends by itself)
     recover      put the data folder in order and record the generation; answer with it     (ends by itself)
@@ -18,7 +18,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,29 +25,30 @@ from pathlib import Path
 from dicomnode.config import load
 from dicomnode.config.model import NodeConfig
 from dicomnode.errors import ConfigurationError, DicomnodeError, Fault
+from dicomnode.net.acceptor import Acceptor
+from dicomnode.net.requestor import Requestor
+from dicomnode.net.tls import server_context
 from dicomnode.operations import configure, housekeep
 from dicomnode.operations.ports import Node, now
 from dicomnode.run import logs
+from dicomnode.run.lanes import Lanes
 from dicomnode.run.orders import Answer, Orders
 from dicomnode.run.rounds import Rounds
 from dicomnode.run.scoreboard import Row, Scoreboard
+from dicomnode.run.scrubbing import Scrubbing
+from dicomnode.store import damaged
 from dicomnode.store.archive import Archive, ulid
-from dicomnode.store.database import Database
+from dicomnode.store.database import Database, index_of
 from dicomnode.store.recover import show_alive
 
 log = logging.getLogger(__name__)
 
 
-def index_of(config: NodeConfig) -> Path:
-    """Where the SQLite index of a node is."""
-    return config.node.data / "index.sqlite"
-
-
 def build(config: NodeConfig, generation: int, worker: str) -> Node:
     """The node of this process: built once, and passed."""
-    archive = Archive(config.node.data, worker)
+    archive = Archive(config.node.data, worker, config.node.watermarks.instances)
     archive.prepare()
-    return Node(config, generation, archive, Database(index_of(config)))
+    return Node(config, generation, archive, Database(index_of(config.node.data), volume=archive.volume))
 
 
 # -- workers that end by themselves ----------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def _configure(orders: Orders) -> None:
     except ConfigurationError as error:
         faults = error.faults
     if orders.config:
-        database = Database(index_of(orders.config))
+        database = Database(index_of(orders.config.node.data))
         generation = configure.record(text, faults, now(), database)
         database.close()
     _answer(orders, Answer(None if faults else config, text, generation, faults))
@@ -81,8 +81,9 @@ def _needs_restart(old: NodeConfig, new: NodeConfig) -> list[Fault]:
 def _recover(orders: Orders) -> None:
     assert orders.config is not None
     name = ulid()
-    node = build(orders.config, 0, name)
     try:
+        damaged.check_start(index_of(orders.config.node.data))
+        node = build(orders.config, 0, name)
         for step in node.database.migrate():
             log.info("schema step=%s applied", step)
         found = housekeep.recover_all(node)
@@ -125,9 +126,6 @@ class Stop:
 
 
 def _acceptor(orders: Orders, node: Node, stop: Stop) -> None:
-    from dicomnode.net.acceptor import Acceptor  # only the workers that talk load the network's libraries
-    from dicomnode.net.tls import server_context
-
     tls = node.config.node.tls
     contexts = (None, server_context(tls)) if tls else (None,)
     sockets = [socket.socket(fileno=listener) for listener in orders.listeners]
@@ -142,23 +140,25 @@ def _acceptor(orders: Orders, node: Node, stop: Stop) -> None:
 
 
 def _forwarder(orders: Orders, node: Node, stop: Stop) -> None:
-    from dicomnode.net.requestor import Requestor
-    from dicomnode.run.lanes import Lanes
-
     requestor = Requestor(node.config, linger=node.config.node.limits.linger)
     lanes = Lanes(node, requestor)
     lanes.start()
     _ready(orders)
     stop.wait()
+    lanes.stop()
+    requestor.stop()
     lanes.drain(node.config.node.limits.drain)
     requestor.close()
 
 
 def _housekeeper(orders: Orders, node: Node, stop: Stop) -> None:
-    rounds = Rounds(node)
+    rounds = Rounds(node, Scoreboard(orders.scoreboard))
+    scrubbing = Scrubbing(node)
+    scrubbing.start()
     _ready(orders)
     while not stop.has_come:
         rounds.go(stop.signal)
+    scrubbing.stop()
 
 
 def _ready(orders: Orders) -> None:
@@ -176,20 +176,20 @@ _POSTS: dict[str, Callable[[Orders, Node, Stop], None]] = {
 }
 
 
-def main(role: str) -> None:
-    """Run one worker to its end."""
+def main(role: str, orders: Orders, lifeline: int) -> None:
+    """Live as one worker, to its end: this never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the whole group: the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = Stop()
     logs.configure(role)
-    orders: Orders = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_lifeline, name="lifeline", daemon=True).start()
+    Path("/proc/self/comm").write_text(role)
+    threading.Thread(target=_hold_on_to, args=(lifeline,), name="lifeline", daemon=True).start()
     if role in _ERRANDS:
         _ERRANDS[role](orders)
     else:
         _serve(role, orders, stop)
     logging.shutdown()
-    os._exit(0)  # a thread that hangs, ours on standard input or a library's, must not keep the process
+    os._exit(0)  # a thread that hangs must not keep the process
 
 
 def _serve(role: str, orders: Orders, stop: Stop) -> None:
@@ -206,11 +206,7 @@ def _serve(role: str, orders: Orders, stop: Stop) -> None:
     log.info("ended worker=%s", name)  # its lock is free when it is gone: the housekeeper buries what it left
 
 
-def _lifeline() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # unbuffered: an interpreter that ends waits for nobody's buffer
+def _hold_on_to(lifeline: int) -> None:
+    while os.read(lifeline, 1):
         pass
     os._exit(69)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

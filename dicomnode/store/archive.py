@@ -4,16 +4,18 @@
     instances/YYYYMMDD/HH/<ulid>.dcm   kept: synced, renamed, its folder synced
 
 A name is never reused. `keep()` returns only when file and folder are on disk; an error of any sync is final for that
-file, which is removed. What may fail: OutOfResources, for a full or failing disk.
+file, which is removed, and what the disk is to be blamed for its `Volume` is told. Nothing is taken while that has less
+free than its reserve, or is suspect. What may fail: OutOfResources, for a full or failing disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +23,15 @@ from pathlib import Path
 
 from dicomnode.dicom import part10
 from dicomnode.errors import InstanceError, OutOfResources, Unreadable
+from dicomnode.store.volume import Volume, sync
+
+log = logging.getLogger(__name__)
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 _PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
 _HOUR = 3_600_000_000
+_LOOKS = 16 << 20
+"""Bytes of one dataset after which it is looked again whether there is room for more."""
 
 
 def ulid() -> str:
@@ -43,25 +50,28 @@ class Stored:
 
 
 class Part:
-    """One dataset on its way in: a file that grows, a running digest, a cap.
+    """One dataset on its way in: a file that grows, a running digest, a cap, and the room that the volume has.
 
     `write()` never raises, because it is called from the thread that reads the network: the first error is kept and
     raised by `finish()`, where somebody can answer it.
     """
 
-    def __init__(self, folder: str, name: str, header: bytes, cap: int) -> None:
+    def __init__(self, folder: str, name: str, header: bytes, cap: int, volume: Volume) -> None:
         self.name = name
         self.size = 0
         self._path = f"{folder}/{name}.part"
         self._cap = cap
+        self._volume = volume
+        self._next_look = _LOOKS
         self._digest = hashlib.sha256()
         self._error: Exception | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = -1
         try:
+            volume.check()
             self._file = os.open(self._path, flags, 0o640)
             self._put(header)
-        except OSError as error:
+        except (OSError, OutOfResources) as error:
             self._error = error
 
     @property
@@ -84,9 +94,13 @@ class Part:
             self._error = Unreadable(f"the dataset is larger than {self._cap} bytes")
             return
         try:
+            if self.size > self._next_look:
+                self._next_look += _LOOKS
+                self._volume.check()
             self._put(fragment)
-        except OSError as error:
+        except (OSError, OutOfResources) as error:
             self._error = error
+            self.discard()  # at once: the room that it takes may be all that others lack
         else:
             self._digest.update(fragment)
 
@@ -105,6 +119,7 @@ class Part:
         if self._error:
             self.discard()
         if isinstance(self._error, OSError):
+            self._volume.failed(self._error)
             raise OutOfResources(f"cannot write to the archive: {self._error.strerror}") from self._error
         if self._error:
             raise self._error
@@ -130,26 +145,31 @@ class _Hour:
     """The folder of one hour, open for its syncs; it is closed when the last who keeps a file in it has done so."""
 
     def __init__(self, root: Path, hour: int) -> None:
-        moment = datetime.fromtimestamp(hour * _HOUR / 1e6, UTC)
         self.hour = hour
-        self.folder = f"instances/{moment:%Y%m%d/%H}"
+        self.folder = self.name(hour)
         path = root / self.folder
         path.mkdir(parents=True, exist_ok=True)
         for above in (path.parent, path.parent.parent, root):  # each process does it: another may have made it just now
-            _sync(above)
+            sync(above)
         self.handle = _open(path)
 
     def __del__(self) -> None:
         if hasattr(self, "handle"):
             os.close(self.handle)
 
+    @staticmethod
+    def name(hour: int) -> str:
+        """The folder of an hour (since the epoch), under the data folder; these names sort by time."""
+        return f"instances/{datetime.fromtimestamp(hour * _HOUR / 1e6, UTC):%Y%m%d/%H}"
+
 
 class Archive:
-    """The data folder of one node."""
+    """The data folder of one node. `reserve`: the free space (bytes) below which it takes no instance."""
 
-    def __init__(self, root: Path, worker: str) -> None:
+    def __init__(self, root: Path, worker: str, reserve: int = 0) -> None:
         self.root = root
         self.worker = worker
+        self.volume = Volume(root, reserve)
         self._incoming = str(root / "incoming" / worker)
         self._hour: _Hour | None = None
 
@@ -163,7 +183,7 @@ class Archive:
 
     def part(self, header: bytes, cap: int) -> Part:
         """A new part file that begins with `header` (preamble and file meta) and takes at most `cap` bytes more."""
-        return Part(self._incoming, ulid(), header, cap)
+        return Part(self._incoming, ulid(), header, cap, self.volume)
 
     def keep(self, part: Part, received_at: int) -> Stored:
         """Give a finished part its place for ever; returns when bytes, name and folder are on disk."""
@@ -178,6 +198,7 @@ class Archive:
                 with suppress(OSError):
                     os.unlink(name, dir_fd=hour.handle)
             self._hour = None  # nothing is known of it any more
+            self.volume.failed(error)
             raise OutOfResources(f"cannot write to the archive: {error.strerror}") from error
         return Stored(f"{hour.folder}/{name}", part.sha256, part.size)
 
@@ -192,11 +213,12 @@ class Archive:
         """Where a kept file is."""
         return self.root / file
 
-    def holds(self, file: str, size: int) -> bool:
-        """Whether a kept file is there, with a dataset of exactly `size` bytes."""
+    def holds(self, file: str, like: Stored) -> bool:
+        """Whether a kept file is there, with the same dataset as another; both were received with the same digest."""
         path = self.root / file
         try:
-            return path.stat().st_size - part10.read(path).offset == size
+            offset = part10.read(path).offset
+            return path.stat().st_size - offset == like.size and digest(path, offset) == (like.sha256, like.size)
         except (OSError, InstanceError):
             return False
 
@@ -208,6 +230,33 @@ class Archive:
         """Remove a file that turned out to be one that we already hold."""
         with suppress(OSError):
             (self.root / file).unlink(missing_ok=True)
+
+    def clear(self, folder: str, files: Sequence[str], now: int) -> list[str]:
+        """Remove kept files of one folder for good, and the folder where it is old and empty; which are gone.
+
+        A folder of the last day stays: what has begun to arrive may have its place in it.
+        """
+        gone = [file for file in files if self._unlinked(file)]
+        path = self.root / folder
+        try:
+            if path.is_dir():
+                sync(path)
+        except OSError as error:
+            self.volume.failed(error)
+            return []
+        if folder < _Hour.name(now // _HOUR - 24):
+            with suppress(OSError):
+                path.rmdir()
+                path.parent.rmdir()
+        return gone
+
+    def _unlinked(self, file: str) -> bool:
+        try:
+            (self.root / file).unlink(missing_ok=True)
+        except OSError as error:
+            log.error("file=%s cannot be removed: %s", file, error.strerror)
+            return False
+        return True
 
     def clear_incoming(self, worker: str) -> int:
         """Remove what a dead worker had not finished; how many parts that was. Nobody was told 0000H for them."""
@@ -223,8 +272,8 @@ class Archive:
         """Names of the files in folders that changed after `moment` (seconds since the epoch), oldest folder first."""
         for folder in sorted((self.root / "instances").glob("*/*")):
             if folder.is_dir() and folder.stat().st_mtime >= moment:
-                for path in sorted(folder.glob("*.dcm")):
-                    yield str(path.relative_to(self.root))
+                name = folder.relative_to(self.root)
+                yield from [f"{name}/{file}" for file in sorted(os.listdir(folder)) if file.endswith(".dcm")]
 
 
 def digest(path: Path, offset: int) -> tuple[str, int]:
@@ -240,11 +289,3 @@ def digest(path: Path, offset: int) -> tuple[str, int]:
 
 def _open(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def _sync(folder: Path) -> None:
-    handle = _open(folder)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

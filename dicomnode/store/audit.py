@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicomnode.store import tables
-from dicomnode.store.database import execute, insert, one
+from dicomnode.store.database import execute, insert, one, rows
 
 _HOUR = 3_600_000_000
 _KINDS = 1000
@@ -31,6 +31,8 @@ class Event:
     referral: int | None = None
     generation: int = 0
     id: int = 0
+    alarm: bool = False
+    """Whether a person should know of it today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class Refused:
 def record(event: Event) -> int:
     """Add an entry; its id."""
     return insert(
-        "INSERT INTO events (at, kind, partner, study_instance_uid, sop_instance_uid, referral, generation, text)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO events (at, kind, partner, study_instance_uid, sop_instance_uid, referral, generation, text,"
+        " alarm) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         event.at,
         event.kind,
         event.partner,
@@ -59,7 +61,18 @@ def record(event: Event) -> int:
         event.referral,
         event.generation,
         event.text,
+        event.alarm,
     )
+
+
+def record_seldom(event: Event) -> None:
+    """Add an entry, unless there was one of its kind and partner in the hour before: no peer fills the disk with it."""
+    if execute(
+        "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+        " WHERE value NOT BETWEEN excluded.value - ? AND excluded.value",
+        *(f"{event.kind} {event.partner}", event.at, _HOUR),
+    ):
+        record(event)
 
 
 def refuse(refused: Refused, generation: int) -> None:
@@ -100,11 +113,13 @@ def refusals() -> list[Refused]:
     ]
 
 
-def events(limit: int = 100, *, referral: int | None = None) -> list[Event]:
-    """The newest entries, oldest first; of one referral where that is given."""
+def events(limit: int = 100, *, referral: int | None = None, alarms: bool = False) -> list[Event]:
+    """The newest entries, oldest first; of one referral where that is given, or alarms alone."""
     query = tables.Event.select()
     if referral is not None:
         query = query.where(tables.Event.referral == referral)
+    if alarms:
+        query = query.where(tables.Event.alarm)
     return [
         Event(
             e.at,
@@ -116,6 +131,13 @@ def events(limit: int = 100, *, referral: int | None = None) -> list[Event]:
             e.referral,
             e.generation,
             e.id,
+            e.alarm,
         )
         for e in tables.latest(query, limit)
     ]
+
+
+def alarms(since: int, limit: int = 20) -> list[tuple[int, str, str]]:
+    """(time in µs, kind, text) of the alarms since then, the newest first."""
+    sql = "SELECT at, kind, text FROM events WHERE alarm AND at >= ? ORDER BY at DESC LIMIT ?"
+    return [tuple(row) for row in rows(sql, since, limit)]

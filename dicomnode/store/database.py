@@ -8,18 +8,26 @@ to do looks again.
 
 `read()` gives a block its own short-lived connection. Only the housekeeper calls `checkpoint()`.
 
+SQLite before 3.51.3 may damage a database where one connection moves the log while another writes or moves it too
+(https://www.sqlite.org/wal.html#walresetbug), and we run on older ones. So nothing of ours ever does both at once: no
+connection moves the log after a commit of its own (`wal_autocheckpoint` 0), `checkpoint()` has its turn as every write
+has, and what SQLite moves when a connection is closed it moves alone: only the last one does it, under a lock on the
+whole file, which it gets where nobody else has the file open. What is left is a stranger who writes: do not.
+
 What may fail: OutOfResources where the disk is full, the index is locked by a stranger, or the file is damaged. What
-SQLite raises leaves `read` and `write` as nothing else.
+SQLite raises leaves `read` and `write` as nothing else; of an error of the disk the volume is told, and no commit that
+met one is tried again.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,10 +35,12 @@ from typing import Any, TypeVar
 import peewee
 
 from dicomnode.dicom import names
-from dicomnode.errors import OutOfResources
+from dicomnode.errors import IndexDamaged, OutOfResources, Unfinished
+from dicomnode.store import damaged
 from dicomnode.store.bell import Bell
 from dicomnode.store.migrations import steps
 from dicomnode.store.together import Together
+from dicomnode.store.volume import Volume
 
 proxy = peewee.DatabaseProxy()
 
@@ -48,6 +58,11 @@ _PRAGMAS = {
     "journal_size_limit": 32 << 20,  # as much of the log's disk is kept: to write over it costs half of making it grow
 }
 _ERRORS = (sqlite3.Error, peewee.PeeweeException)
+_OF_THE_DISK = frozenset(
+    getattr(sqlite3, f"SQLITE_IOERR_{name}") for name in ("READ", "SHORT_READ", "WRITE", "FSYNC", "DIR_FSYNC")
+)
+_OLDEST = (3, 35, 0)
+"""The first SQLite that knows every statement of ours."""
 
 
 def _run(sql: str, values: tuple[object, ...]) -> sqlite3.Cursor:
@@ -68,6 +83,11 @@ def one(sql: str, *values: object) -> Any:
 def execute(sql: str, *values: object) -> int:
     """Run one constant statement; the number of rows it changed."""
     return _run(sql, values).rowcount
+
+
+def execute_all(sql: str, values: Iterable[Sequence[object]]) -> int:
+    """Run one constant statement once for each of many; the number of rows it changed."""
+    return proxy.obj._state.conn.executemany(sql, values).rowcount  # type: ignore[no-any-return]
 
 
 def insert(sql: str, *values: object) -> int:
@@ -96,9 +116,10 @@ class _Call:
 class Database:
     """One SQLite file, opened by one process. Threads may share it; a fork may not."""
 
-    def __init__(self, path: Path, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, path: Path, *, patience: float = _PATIENCE, volume: Volume | None = None) -> None:
         self.path = path
         self.patience = patience
+        self._volume = volume or Volume(path.parent)
         self._bell = Bell(path.parent / "run")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._sqlite = peewee.SqliteDatabase(
@@ -116,8 +137,12 @@ class Database:
 
     def migrate(self) -> list[str]:
         """Bring the schema up to date; the names of the steps applied. Each is one transaction: a kill is harmless."""
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise OutOfResources(f"SQLite {sqlite3.sqlite_version} is too old: at least 3.35 is needed")
         applied = []
         with self.read(), self._turn():
+            if one("PRAGMA journal_mode")[0] != "wal":
+                raise OutOfResources("the index cannot have its log on this file system: use a local disk")
             execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at INTEGER NOT NULL)")
             known = {name for (name,) in rows("SELECT name FROM migrations")}
             if strange := known - {name for name, _ in steps()}:
@@ -144,18 +169,37 @@ class Database:
             with self._sqlite.connection_context():
                 yield
         except _ERRORS as error:
+            self._judge(error)
             raise OutOfResources(f"the index cannot be read: {error}") from error
 
     def write(self, fn: Callable[[], T]) -> T:
-        """Run `fn` in a commit; its result once that is durable. Errors of `fn` undo `fn` alone."""
+        """Run `fn` in a commit; its result once that is durable. Errors of `fn` undo `fn` alone.
+
+        Unfinished, where the log could not be synced: then nobody knows whether it was done.
+        """
         call = _Call(fn)
         try:
             self._commits.do(call)
             if call.error:
                 raise call.error
         except _ERRORS as error:
-            raise OutOfResources(f"the index cannot be written: {_first(error)}") from error
+            self._judge(error)
+            first = _first(error)
+            unknown = getattr(first, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_FSYNC  # the log has it, or has not
+            raise (Unfinished if unknown else OutOfResources)(f"the index cannot be written: {first}") from error
         return call.result  # type: ignore[no-any-return]
+
+    def _judge(self, error: Exception) -> None:
+        """Tell the volume what it is to be blamed for. Raises IndexDamaged, and marks it, where the file is."""
+        first = _first(error)
+        if damaged.is_damage(first):
+            damaged.condemn(self.path, str(first))
+            raise IndexDamaged from error
+        code = getattr(first, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _OF_THE_DISK:
+            self._volume.suspect(f"{first} (the index)")
+        elif code & 0xFF == sqlite3.SQLITE_READONLY:
+            self._volume.failed(OSError(errno.EROFS, f"{first} (the index)"))
 
     def log(self) -> tuple[int, int]:
         """When the log was last written to (ns), and its bytes on disk: what changes with every commit of anybody.
@@ -227,7 +271,8 @@ class Database:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Nobody else of this node writes meanwhile, in this process or in another."""
+        """Nobody else of this node writes meanwhile, in this process or another; nobody at all where it is damaged."""
+        damaged.check(self.path)
         deadline = time.monotonic() + self.patience
         if not self._turns.acquire(timeout=self.patience):
             raise OutOfResources("the index is busy")
@@ -266,3 +311,8 @@ def _attempt(call: _Call, connection: sqlite3.Connection, begin: str, undo: str,
         connection.execute(undo)
     else:
         connection.execute(keep)
+
+
+def index_of(data: Path) -> Path:
+    """Where the index of a node is, by its data folder."""
+    return data / "index.sqlite"

@@ -8,7 +8,7 @@ another site's study is kept and not current either: a study belongs to the site
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -17,6 +17,7 @@ from dicomnode.dicom import names
 from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
+from dicomnode.store import space
 from dicomnode.store.archive import Stored
 from dicomnode.store.database import execute, insert, one, rows
 
@@ -40,15 +41,18 @@ class Recorded:
     study: int | None
     kind: Kind
     file: str
-    current: bool
+    sent_as: int | None
+    """The row of the version that goes out for it: itself, or the one that it is another encoding of; None: neither."""
+    replaced: str = ""
+    """The file that it takes the place of: one that was evicted, or is damaged."""
 
 
 class AnotherVersion(DicomnodeError):
     """The SOP Instance UID is known with other bytes, in `file`: compare the two, then record again with the kind."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, instance: int, file: str) -> None:
         super().__init__(f"another version is kept in {file}")
-        self.file = file
+        self.instance, self.file = instance, file
 
 
 _STUDY = tuple(a.column for a in ATTRIBUTES if a.level in (Level.PATIENT, Level.STUDY))
@@ -62,16 +66,25 @@ def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
+def _update_sql(table: str, columns: tuple[str, ...]) -> str:
+    return f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?"
+
+
 _INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, "site", "received_at"))
 _INSERT_SERIES = _insert_sql("series", (*_SERIES, "study"))
-_UPDATE_SERIES = f"UPDATE series SET {', '.join(f'{column} = ?' for column in _SERIES)} WHERE id = ?"
+_UPDATE_STUDY = _update_sql("studies", (*_STUDY, *_GROUPS))
+_UPDATE_SERIES = _update_sql("series", _SERIES)
 _FIND = """SELECT t.id, t.site, s.id, EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current)
     FROM studies t LEFT JOIN series s ON s.study = t.id AND s.series_instance_uid = ? WHERE t.study_instance_uid = ?"""
+_VERSIONS = """SELECT i.id, i.sha256, i.file, s.study, i.current, i.site, t.study_instance_uid, i.kind,
+    i.evicted_at IS NOT NULL OR i.damage != '', i.version FROM instances i
+    LEFT JOIN series s ON s.id = i.series LEFT JOIN studies t ON t.id = s.study
+    WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version"""
 _INSERT_INSTANCE = _insert_sql(
     "instances",
     (
         *_IMAGE,
-        *("series", "version", "kind", "current", "transfer_syntax_uid", "file", "sha256", "size"),
+        *("series", "version", "kind", "current", "undecided", "transfer_syntax_uid", "file", "sha256", "size"),
         *("partner", "site", "calling_ae_title", "called_ae_title", "received_at", "notes"),
     ),
 )
@@ -84,22 +97,29 @@ def record(stored: Stored, instance: SopInstance, origin: Origin, issuer: str, k
     bytes raises AnotherVersion, and nothing was done. What another site has sent under this UID is no version of it: it
     is a conflict where it is in another study, because a hospital could not tell the two apart.
     """
-    versions = rows(
-        "SELECT i.id, i.sha256, i.file, s.study, i.current, i.site, t.study_instance_uid FROM instances i"
-        " LEFT JOIN series s ON s.id = i.series LEFT JOIN studies t ON t.id = s.study"
-        " WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version",
-        instance.sop_instance_uid,
-    )
+    versions = rows(_VERSIONS, instance.sop_instance_uid)
     ours = [row for row in versions if row[5] == origin.site]
-    for row_id, sha256, file, study, current, *_ in ours:
-        if sha256 == stored.sha256:
-            execute("UPDATE instances SET duplicates = duplicates + 1 WHERE id = ?", row_id)
-            return Recorded(row_id, study, Kind.DUPLICATE, file, bool(current))
+    current = next((row[0] for row in ours if row[4]), None)
+    for row in ours:
+        if row[1] == stored.sha256:
+            return _again(row, current, stored)
     if ours and kind is None:
-        raise AnotherVersion(ours[0][2])
+        raise AnotherVersion(ours[0][0], ours[0][2])
     if any(row[4] and (row[6] or "") != instance.study_instance_uid for row in versions if row not in ours):
         kind = Kind.CONFLICT
-    return _add(stored, instance, origin, issuer, kind or Kind.NEW, version=len(versions) + 1)
+    kind = kind or Kind.NEW
+    recorded = _add(stored, instance, origin, issuer, kind, version=1 + max([0, *(row[9] for row in versions)]))
+    return replace(recorded, sent_as=current) if recorded.kind is Kind.VARIANT else recorded
+
+
+def _again(row: Any, current: int | None, stored: Stored) -> Recorded:
+    """The same bytes again: counted; kept where the file of the first is not there, or not what it was."""
+    row_id, _, file, study, is_current, _, _, kind, spoilt, _ = row
+    execute("UPDATE instances SET duplicates = duplicates + 1 WHERE id = ?", row_id)
+    if spoilt and not space.restore(row_id, stored.file):
+        replace_file(row_id, stored.file)
+    sent_as = current if is_current or kind == Kind.VARIANT else None
+    return Recorded(row_id, study, Kind.DUPLICATE, stored.file if spoilt else file, sent_as, file if spoilt else "")
 
 
 def _add(
@@ -108,54 +128,48 @@ def _add(
     series = study = None
     if instance.study_instance_uid:
         found = one(_FIND, instance.series_instance_uid, instance.study_instance_uid)
-        study, owner, series, told = found or (_new_study(instance, origin, issuer), origin.site, None, False)
+        study, owner, series, told = found or (new_study(instance, origin, issuer), origin.site, None, False)
         if owner != origin.site:
             kind = Kind.FOREIGN
         if series is None:
             series = insert(_INSERT_SERIES, *_of_series(instance), study)
         elif kind is Kind.NEW and not told:  # what is said of it is what its first current instance said
-            execute(_UPDATE_SERIES, *_of_series(instance), series)
+            describe_series(series, instance)
     row = insert(
         _INSERT_INSTANCE,
         *_of_image(instance),
-        *(series, version, kind, kind is Kind.NEW),
+        *(series, version, kind, kind is Kind.NEW, study is not None and kind in (Kind.CORRECTION, Kind.CONFLICT)),
         *(instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
         *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
         json.dumps(instance.notes) if instance.notes else "[]",
     )
-    return Recorded(row, study, kind, stored.file, kind is Kind.NEW)
+    return Recorded(row, study, kind, stored.file, row if kind is Kind.NEW else None)
 
 
 def replace_file(instance: int, file: str) -> None:
-    """The file of an instance was lost, and another with the same dataset has arrived."""
-    execute("UPDATE instances SET file = ? WHERE id = ?", file, instance)
+    """The file of an instance is lost or damaged, and another with the same dataset has arrived."""
+    execute("UPDATE instances SET file = ?, damage = '' WHERE id = ?", file, instance)
 
 
-def _new_study(instance: SopInstance, origin: Origin, issuer: str) -> int:
+def new_study(instance: SopInstance, origin: Origin, issuer: str) -> int:
+    """A new row for the study of an instance; its id."""
+    return insert(_INSERT_STUDY, *_told_of_study(instance, issuer), origin.site, origin.received_at)
+
+
+def describe_study(study: int, instance: SopInstance, issuer: str) -> None:
+    """Say of a study what one of its instances says. `issuer` is the site's own, for objects that name none."""
+    execute(_UPDATE_STUDY, *_told_of_study(instance, issuer), study)
+
+
+def describe_series(series: int, instance: SopInstance) -> None:
+    """Say of a series what one of its instances says."""
+    execute(_UPDATE_SERIES, *_of_series(instance), series)
+
+
+def _told_of_study(instance: SopInstance, issuer: str) -> tuple[str, ...]:
     values = {column: getattr(instance, column) for column in _STUDY}
     values["issuer_of_patient_id"] = instance.issuer_of_patient_id or issuer
-    groups = names.groups(instance.patient_name)
-    return insert(_INSERT_STUDY, *values.values(), *groups, origin.site, origin.received_at)
-
-
-def studies_of(sop_instance_uid: str, study: int | None) -> dict[int, str]:
-    """The studies that a doubt about an instance concerns, and whose they are: the one given, and its versions'."""
-    found = rows(
-        "SELECT id, site FROM studies WHERE id = ? OR id IN (SELECT s.study FROM instances i"
-        " JOIN series s ON s.id = i.series WHERE i.sop_instance_uid = ?)",
-        *(study, sop_instance_uid),
-    )
-    return dict(found)
-
-
-def quarantine(study: int, reason: str) -> None:
-    """Mark a study as one that nothing may leave of, with what a person has to decide."""
-    execute("UPDATE studies SET quarantine = ? WHERE id = ? AND quarantine = ''", reason, study)
-
-
-def remark(study: int, text: str) -> None:
-    """Flag a study that goes on all the same."""
-    execute("UPDATE studies SET remark = ? WHERE id = ?", text, study)
+    return *values.values(), *names.groups(instance.patient_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +181,22 @@ class Kept:
 
 
 _TABLE = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.IMAGE: "i"}
-_KEPT = f"""SELECT i.id, i.called_ae_title, i.calling_ae_title,
-    {", ".join(f"{_TABLE[a.level]}.{a.column}" for a in ATTRIBUTES)}
-    FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study
-    WHERE s.study = ? AND i.current ORDER BY i.id"""
+_VALUES = ", ".join(f"{_TABLE[a.level]}.{a.column}" for a in ATTRIBUTES)
+_FROM = "FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study"
+_KEPT = f"""SELECT i.id, i.called_ae_title, i.calling_ae_title, {_VALUES} {_FROM}
+    WHERE s.study = ? AND i.current AND i.evicted_at IS NULL ORDER BY i.id"""
 
 
 def of_study(study: int) -> list[Kept]:
-    """The current instances of a study, as routing sees them: by column, with `called` and `calling`."""
+    """The current instances of a study that are kept, as routing sees them: by column, with `called` and `calling`."""
     columns = ("called", "calling", *(a.column for a in ATTRIBUTES))
     return [Kept(row[0], dict(zip(columns, row[1:], strict=True))) for row in rows(_KEPT, study)]
+
+
+def as_indexed(instance: int) -> SopInstance:
+    """A kept instance without its file: what is its own, and what was said first of its series and study."""
+    (syntax, *values) = one(f"SELECT i.transfer_syntax_uid, {_VALUES} {_FROM} WHERE i.id = ?", instance)
+    return SopInstance._make((*values, syntax, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +214,7 @@ class Study:
     site: str
     received_at: int
     quarantine: str
+    correction: str
     remark: str
 
 
@@ -201,7 +222,7 @@ _CURRENT = "FROM series s JOIN instances i ON i.series = s.id AND i.current WHER
 _STUDIES = f"""SELECT t.id, t.study_instance_uid, t.patient_id, t.patient_name, t.study_date,
     (SELECT group_concat(DISTINCT s.modality) {_CURRENT} AND s.modality != ''),
     (SELECT count(DISTINCT s.id) {_CURRENT}), (SELECT count(*) {_CURRENT}),
-    t.site, t.received_at, t.quarantine, t.remark FROM studies t"""
+    t.site, t.received_at, t.quarantine, t.correction, t.remark FROM studies t"""
 
 
 def studies(limit: int) -> list[Study]:

@@ -1,4 +1,4 @@
-"""What a start finds: parts that nobody finished, files without a row, rows without a file, claims of the dead.
+"""What a recovery finds: parts that nobody finished, files without a row, rows without a file, claims of the dead.
 
 A worker lives while it holds the lock `run/<worker>.lock`. Whoever gets that lock knows that it is dead.
 """
@@ -6,6 +6,7 @@ A worker lives while it holds the lock `run/<worker>.lock`. Whoever gets that lo
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -14,17 +15,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dicomnode.errors import OutOfResources
-from dicomnode.store import queue, tables
+from dicomnode.store import integrity, queue, tables
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database, one, rows
+from dicomnode.store.integrity import Kept
 
 _MARGIN = 3600.0
 """Seconds that a folder's time may lie before the last recovery and still be looked at: clocks are set."""
+_DIGESTS = 1.0
+"""Seconds that a recovery may read the newest files for their digests …"""
+_NEWEST = 1000
+"""… and how many these are at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a start put in order: files adopted into the index, parts removed, files that are gone."""
+    """What a recovery put in order: files adopted into the index, parts removed, files that are gone or damaged."""
 
     adopted: int
     parts: int
@@ -98,26 +104,49 @@ def clear_parts(archive: Archive) -> int:
     return sum(archive.clear_incoming(folder.name) for folder in folders)
 
 
-def orphans(archive: Archive, database: Database) -> list[str]:
+def orphans(archive: Archive, database: Database, now: int) -> list[str]:
     """Kept files without a row, in the folders that have changed since the last recovery."""
+    found: list[str] = []
     with database.read():
-        (last,) = one("SELECT coalesce(max(at), 0) FROM recoveries")
-        return [file for file in archive.kept_since(last / 1e6 - _MARGIN) if not _has_row(file)]
+        for folder, files in itertools.groupby(archive.kept_since(_since(now)), os.path.dirname):
+            known = rows("SELECT file FROM instances WHERE file > ? AND file < ?", f"{folder}/", f"{folder}0")
+            found += sorted(set(files) - {file for (file,) in known})
+    return found
 
 
-def _has_row(file: str) -> bool:
-    return one("SELECT 1 FROM instances WHERE file = ?", file) is not None
+def damaged(archive: Archive, database: Database, now: int) -> list[tuple[Kept, str]]:
+    """Instances received since the last recovery whose files are not what was received, and why: must be impossible.
 
-
-def missing(archive: Archive, database: Database) -> list[str]:
-    """Files of instances received since the last recovery that are not there: this must be impossible."""
+    Of all of them the length is looked at, and the digest of the newest, for a second: only they can have been written
+    to when the node ended. The others are the scrubber's.
+    """
     with database.read():
-        (last,) = one("SELECT coalesce(max(at), 0) FROM recoveries")
-        moment = datetime.fromtimestamp(max(0.0, last / 1e6 - _MARGIN), UTC)
-        recent = rows("SELECT file FROM instances WHERE file >= ?", f"instances/{moment:%Y%m%d/%H}")  # names tell time
-    return [file for (file,) in recent if not archive.path(file).exists()]
+        moment = datetime.fromtimestamp(max(0.0, _since(now)), UTC)
+        first = f"instances/{moment:%Y%m%d/%H}"  # names tell time
+        recent = rows("SELECT file, size FROM instances WHERE evicted_at IS NULL AND file >= ?", first)
+        short = [file for file, size in recent if not _is_long(f"{archive.root}/{file}", size)]
+        suspects = [kept for file in short if (kept := integrity.named(file))]
+        newest = integrity.newest(first, _NEWEST)
+    end = time.monotonic() + _DIGESTS
+    suspects += itertools.takewhile(lambda _: time.monotonic() < end, newest)
+    found = {kept: integrity.look(kept, archive, lambda _: True) for kept in suspects}
+    return [(kept, wrong) for kept, wrong in found.items() if wrong]
+
+
+def _is_long(path: str, size: int) -> bool:
+    """Whether a file is there, and longer than its dataset was: its header comes first."""
+    try:
+        return os.stat(path).st_size > size
+    except OSError:
+        return False
+
+
+def _since(now: int) -> float:
+    """From when on (seconds since the epoch) there may be what no recovery has seen. A clock may have been set back."""
+    (last,) = one("SELECT coalesce(max(at), 0) FROM recoveries WHERE at <= ?", now)
+    return last / 1e6 - _MARGIN  # type: ignore[no-any-return]
 
 
 def record(found: Found, at: int) -> None:
-    """Note what a start found. Inside `Database.write`."""
+    """Note what a recovery found. Inside `Database.write`."""
     tables.Recovery.create(at=at, adopted=found.adopted, parts=found.parts, missing=found.missing)

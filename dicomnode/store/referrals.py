@@ -1,18 +1,22 @@
 """Referrals: one study on its way to one partner. Progress is how far it is; the gate is whether it may go on.
 
-Every change here is one arrow of DESIGN's diagram, called inside `Database.write`. A referral opens with its first
-instance, is complete after its quiet time, and is sent when nothing of it is queued, active or held any more.
+    receiving ──▶ complete ──▶ sending ──▶ sent ──▶ confirmed        (a late image goes back to receiving)
+
+A referral opens with its first instance, and is sent when nothing of it is queued or active any more. When it is
+complete is the affair of store/completeness.py, what proves it of store/proof.py, and what stops it of store/gates.py.
+Every change here is one arrow, called inside `Database.write`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from dicomnode.store import completeness, gates
+from dicomnode.store.completeness import AND
 from dicomnode.store.database import execute, insert, one, rows
+from dicomnode.store.proof import UNPROVEN
 
 
 class Progress(StrEnum):
@@ -20,6 +24,7 @@ class Progress(StrEnum):
     COMPLETE = "complete"
     SENDING = "sending"
     SENT = "sent"
+    CONFIRMED = "confirmed"
 
 
 class Gate(StrEnum):
@@ -40,37 +45,34 @@ class Opening:
     wait: int
     generation: int
     progress: Progress = Progress.RECEIVING
-
-
-_AND = "\n"
-"""Between the names of the routes that chose a study for one partner: no name has a line break."""
-_DOUBT = "(SELECT s.quarantine FROM studies s WHERE s.id = referrals.study)"
+    urgent: bool = False
 
 
 def find(study: int, partner: str) -> tuple[int, list[str]] | None:
     """(id, routes) of the referral of a study to a partner, where there is one."""
     found = one("SELECT id, route FROM referrals WHERE study = ? AND partner = ?", study, partner)
-    return (int(found[0]), found[1].split(_AND)) if found else None
+    return (int(found[0]), found[1].split(AND)) if found else None
 
 
 def open_(study: int, opening: Opening, now: int) -> int:
-    """A new referral; its id. A study in quarantine opens its referrals with the gate quarantined."""
-    (doubt,) = one("SELECT quarantine FROM studies WHERE id = ?", study)
-    return insert(
+    """A new referral; its id. That of a study in doubt opens with its gate closed."""
+    referral = insert(
         "INSERT INTO referrals (study, partner, route, wait, progress, gate, reason, generation, opened_at,"
-        " last_instance_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_instance_at, urgent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(study, opening.partner, opening.route, opening.wait, opening.progress),
-        *(Gate.QUARANTINED if doubt else Gate.OPEN, doubt, opening.generation, now, now),
+        *(Gate.OPEN, "", opening.generation, now, now, opening.urgent),
     )
+    gates.weigh(referral)
+    return referral
 
 
 def join(referral: int, opening: Opening, now: int) -> int:
     """A route chooses a study that is on its way to the partner already, by hand or by another route; its id."""
     execute(
-        "UPDATE referrals SET route = route || ? || ?, wait = max(wait, ?) WHERE id = ?",
-        *(_AND, opening.route, opening.wait, referral),
+        "UPDATE referrals SET route = route || ? || ?, wait = max(wait, ?), urgent = max(urgent, ?) WHERE id = ?",
+        *(AND, opening.route, opening.wait, opening.urgent, referral),
     )
-    grew(referral, now)
+    completeness.grew(referral, now)
     return referral
 
 
@@ -87,127 +89,60 @@ def is_open(referral: int) -> bool:
 def of_study(study: int) -> list[tuple[int, str, list[str]]]:
     """(id, partner, routes) of the study's referrals."""
     found = rows("SELECT id, partner, route FROM referrals WHERE study = ?", study)
-    return [(referral, partner, route.split(_AND)) for referral, partner, route in found]
+    return [(referral, partner, route.split(AND)) for referral, partner, route in found]
 
 
-def grew(referral: int, now: int) -> None:
-    """An instance was added: quiet time starts again, and what was complete or sent is receiving.
+def of_instance(instance: int) -> list[int]:
+    """The referrals that an instance goes with."""
+    return [referral for (referral,) in rows("SELECT referral FROM transfers WHERE instance = ?", instance)]
 
-    What was sent before its study came into quarantine kept its gate open until now; nothing more of it may go.
+
+def reopen(referral: int) -> bool:
+    """Something more, or again, is to be sent of a referral that was sent: it is on its way, and its proof is undone.
+
+    Its gate is looked at again, because a doubt leaves alone what was sent before it. True where it had been sent.
     """
-    if execute(
-        "UPDATE referrals SET last_instance_at = max(last_instance_at, ?) WHERE id = ? AND progress = 'receiving'",
-        *(now, referral),
-    ):
-        return
-    execute(
-        f"UPDATE referrals SET gate = 'quarantined', reason = {_DOUBT} WHERE id = ? AND progress = 'sent'"
-        f" AND gate = 'open' AND {_DOUBT} != ''",
+    reopened = execute(
+        f"UPDATE referrals SET progress = 'sending', {UNPROVEN}, look_at = NULL"
+        " WHERE id = ? AND progress IN ('sent', 'confirmed')",
         referral,
     )
-    execute(
-        "UPDATE referrals SET progress = 'receiving', last_instance_at = max(last_instance_at, ?) WHERE id = ?",
-        *(now, referral),
-    )
-
-
-def next_quiet() -> int | None:
-    """When the next quiet time ends (µs), if nothing more comes; None where nothing is being received."""
-    (at,) = one("SELECT min(last_instance_at + wait) FROM referrals WHERE progress = 'receiving'")
-    return at  # type: ignore[no-any-return]
-
-
-def complete_quiet(now: int) -> list[int]:
-    """Referrals whose quiet time has passed become complete, to be settled then; their ids."""
-    due = rows("SELECT id FROM referrals WHERE progress = 'receiving' AND last_instance_at + wait <= ?", now)
-    for (referral,) in due:
-        execute("UPDATE referrals SET progress = 'complete', completed_at = ? WHERE id = ?", now, referral)
-    return [referral for (referral,) in due]
+    if reopened:
+        gates.weigh(referral)
+    return bool(reopened)
 
 
 def unsettled() -> list[int]:
-    """Referrals that were on their way; their ids."""
-    return [referral for (referral,) in rows("SELECT id FROM referrals WHERE progress IN ('complete', 'sending')")]
+    """Referrals that were on their way, and of which nothing waits or is held any more; their ids."""
+    found = rows(
+        "SELECT id FROM referrals WHERE progress IN ('complete', 'sending') AND NOT EXISTS (SELECT 1 FROM transfers t"
+        " WHERE t.referral = referrals.id AND t.state IN ('queued', 'active', 'held'))"
+    )
+    return [referral for (referral,) in found]
 
 
 def settle(referral: int, now: int) -> bool:
-    """Sent, when it was complete and nothing of it waits or is held; unless there was something and all was dropped."""
+    """Sent, when it was complete and nothing of it is queued or active: what is held goes when it is released.
+
+    Of what was delivered the proof is looked for from now on; what could not go is seen in its state.
+    """
     return bool(
         execute(
-            "UPDATE referrals SET progress = 'sent', sent_at = ? WHERE id = ? AND progress IN ('complete', 'sending')"
+            "UPDATE referrals SET progress = 'sent', sent_at = ?, looks = 0, unproven = '', look_at = CASE"
+            " WHEN EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered'"
+            "   AND t.confirmed_at IS NULL) OR NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id"
+            "   AND t.state IN ('held', 'dropped')) THEN ? END"
+            " WHERE id = ? AND progress IN ('complete', 'sending')"
             " AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id"
-            "   AND t.state IN ('queued', 'active', 'held'))"
-            " AND (EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered')"
-            "   OR NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id))",
-            now,
-            referral,
+            "   AND t.state IN ('queued', 'active'))",
+            *(now, now, referral),
         )
     )
 
 
-def quarantine(study: int, reason: str) -> list[int]:
-    """Close the gate of every referral of a study that has not been sent yet; their ids."""
-    found = rows(
-        "UPDATE referrals SET gate = 'quarantined', reason = ? WHERE study = ? AND progress != 'sent'"
-        " AND gate != 'quarantined' RETURNING id",
-        reason,
-        study,
-    )
-    return [referral for (referral,) in found]
-
-
-_GONE = "'no partner ' || partner || ' in the configuration'"
-
-
-def strand(destinations: Iterable[str]) -> list[int]:
-    """Close the open gates of referrals that are not sent yet, to partners other than these; their ids.
-
-    Those that were closed for this reason alone, and whose partner is back, open again.
-    """
-    known = json.dumps(list(destinations))
-    execute(
-        f"UPDATE referrals SET gate = 'open', reason = '' WHERE gate = 'held' AND reason = {_GONE}"
-        " AND partner IN (SELECT value FROM json_each(?))",
-        known,
-    )
-    found = rows(
-        f"UPDATE referrals SET gate = 'held', reason = {_GONE} WHERE gate = 'open' AND progress != 'sent'"
-        " AND partner NOT IN (SELECT value FROM json_each(?)) RETURNING id",
-        known,
-    )
-    return [referral for (referral,) in found]
-
-
-def hold(ids: Iterable[int], reason: str) -> list[int]:
-    """Close the gate of open referrals; the ids of those that were open."""
-    sql = "UPDATE referrals SET gate='held', reason=? WHERE id=? AND gate='open'"
-    return [i for i in ids if execute(sql, reason, i)]
-
-
-def is_doubtful(referral: int) -> bool:
-    """Whether a quarantine would end with this referral's release: of its gate, or of a study that was sent before."""
-    sql = "SELECT r.gate = 'quarantined' OR s.quarantine != '' FROM referrals r JOIN studies s ON s.id = r.study"
-    return bool(one(f"{sql} WHERE r.id = ?", referral)[0])
-
-
-def release(ids: Iterable[int]) -> list[int]:
-    """Open closed gates; the ids of those it made a difference to. The study's quarantine ends with its last gate."""
-    return [referral for referral in ids if _release(referral)]
-
-
-def _release(referral: int) -> bool:
-    opened = execute("UPDATE referrals SET gate = 'open', reason = '' WHERE id = ? AND gate != 'open'", referral)
-    ended = execute(
-        "UPDATE studies SET quarantine = '' WHERE id = (SELECT study FROM referrals WHERE id = ?) AND quarantine != ''"
-        " AND NOT EXISTS (SELECT 1 FROM referrals r WHERE r.study = studies.id AND r.gate = 'quarantined')",
-        referral,
-    )
-    return bool(opened or ended)
-
-
 @dataclass(frozen=True, slots=True)
 class Referral:
-    """One referral as a person sees it; times in µs. `delivered`, `held` and `waiting` count its transfers."""
+    """One referral as a person sees it; times in µs. `delivered`, `held` … count its transfers."""
 
     id: int
     study_instance_uid: str
@@ -223,36 +158,44 @@ class Referral:
     held: int
     dropped: int
     waiting: int
+    skipped: int
+    confirmed: int
     proof: str
     generation: int
     opened_at: int
     completed_at: int | None
+    begun_at: int | None
     sent_at: int | None
     confirmed_at: int | None
 
     @property
     def state(self) -> str:
-        """The gate unless open, else the progress; `failed` where nothing moves and something could not go."""
+        """The gate unless open, else the progress; `failed` where nothing moves, and one is held or all dropped."""
         if self.gate != Gate.OPEN:
             return self.gate
-        stuck = not self.waiting and (self.held or self.dropped)
-        return "failed" if stuck and self.progress != Progress.RECEIVING else self.progress
+        lacking = self.held or (self.dropped and not (self.progress == Progress.SENT and self.delivered))
+        stuck = self.progress != Progress.RECEIVING and not self.waiting and lacking
+        return "failed" if stuck else self.progress
 
 
 def _count(states: str) -> str:
     return f"(SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state IN ({states}))"
 
 
-# What stops it, or should be known of it: the gate's reason, a doubt that came later, a partner that does not answer,
-# the first transfer that is held.
-_REASON = """coalesce(nullif(r.reason, ''), nullif(s.quarantine, ''),
-    CASE WHEN r.progress != 'sent' AND p.failures THEN nullif(p.reason, '') END,
-    (SELECT t.reason FROM transfers t WHERE t.referral = r.id AND t.state = 'held' ORDER BY t.id LIMIT 1), s.remark)"""
+# What stops it, or should be known of it: the gate's reason, a doubt that came later, a lane that is held or waits,
+# the first transfer that is held, why nothing is proven yet, and what its source has more.
+_REASON = f"""coalesce(nullif(r.reason, ''), nullif(s.quarantine, ''), nullif(s.correction, ''),
+    CASE WHEN r.progress NOT IN ('sent', 'confirmed') THEN nullif(p.hold, '') END,
+    CASE WHEN r.progress NOT IN ('sent', 'confirmed') AND p.failures THEN nullif(p.reason, '') END,
+    (SELECT t.reason FROM transfers t WHERE t.referral = r.id AND t.state = 'held' ORDER BY t.id LIMIT 1),
+    nullif(trim(iif(r.progress = 'sent', r.unproven, '') || coalesce('; ' || {completeness.REMARK}, ''), '; '), ''),
+    s.remark)"""
 _SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner,
     replace(r.route, char(10), ', '), r.progress, r.gate, {_REASON},
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id), {_count("'delivered'")}, {_count("'held'")},
-    {_count("'dropped'")}, {_count("'queued', 'active'")}, r.proof, r.generation, r.opened_at, r.completed_at,
-    r.sent_at, r.confirmed_at
+    {_count("'dropped'")}, {_count("'queued', 'active'")}, {_count("'skipped'")},
+    (SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state = 'delivered' AND t.confirmed_at NOT NULL),
+    r.proof, r.generation, r.opened_at, r.completed_at, r.begun_at, r.sent_at, r.confirmed_at
     FROM referrals r JOIN studies s ON s.id = r.study LEFT JOIN partners p ON p.name = r.partner"""
 
 

@@ -21,7 +21,10 @@ _PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose studies may be seen: those of a site, or those referred to one of `partners` with the gate open."""
+    """Whose studies may be seen: those of a site, or those referred to one of `partners` with the gate open.
+
+    Of the latter, what is on its way or has arrived: nothing that is dropped, skipped, or held by a person.
+    """
 
     site: str = ""
     partners: tuple[str, ...] = ()
@@ -43,8 +46,9 @@ _SEEN = re.compile(r"\bSEEN\((\w)\)")
 _AMONG = "IN (SELECT value FROM json_each((SELECT who FROM caller)))"
 _OWN = "{0}.site = (SELECT who FROM caller)"
 _REFERRED = f"EXISTS (SELECT 1 FROM referrals r WHERE r.study = {{0}}.id AND r.gate = 'open' AND r.partner {_AMONG})"
-_CURRENT = "{0}.current"
-_SENT = f"EXISTS (SELECT 1 FROM transfers x WHERE x.instance = {{0}}.id AND x.partner {_AMONG})"
+_CURRENT = "{0}.current AND {0}.evicted_at IS NULL"
+_SENT = f"""EXISTS (SELECT 1 FROM transfers x WHERE x.instance = {{0}}.id AND x.partner {_AMONG}
+    AND x.state NOT IN ('dropped', 'skipped') AND x.hold != 'person')"""
 
 _FROM = {
     Level.PATIENT: "studies t",

@@ -44,6 +44,7 @@ class Event(Table):
     referral = peewee.IntegerField(null=True)
     generation = peewee.IntegerField()
     text = peewee.TextField()
+    alarm = peewee.BooleanField()
 
     class Meta:
         table_name = "events"

@@ -10,20 +10,33 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.acceptance.failpoints import NODE, WORKER, Failpoints
 from tests.inprocess import cli
-from tests.node import Node, wait_until
+from tests.integration.kit import rows
+from tests.node import Node, default_config, wait_until
 from tests.samples import Sample, dataset_of, make_instances, uid
 from tests.wire import Association, Journal, Receiver, WireError
 
 _LATER = 0xA700
 _PATIENCE = 30.0
 """Seconds within which a node that was killed must answer something again."""
+_START = 60.0
+"""Seconds that a start may take, on a machine that does much else."""
+
+
+def at_once(receiver: Receiver) -> dict[str, Any]:
+    """The configuration of a node that carries image by image, as they come."""
+    config = default_config(pubpacs=receiver.port)
+    config["routes"][0]["wait"] = "0s"
+    return config
 
 
 @dataclass
@@ -45,6 +58,8 @@ class Kill:
     role: str
     unanswered: int
     undelivered: int
+    seconds: float
+    """Until the node answered again, or the process had been replaced."""
 
     @property
     def hit(self) -> bool:
@@ -91,6 +106,8 @@ class Sender(threading.Thread):
         assert sent.status in (0, _LATER), f"{sent.uid} was answered {sent.status:04X}H"
         if sent.status == 0:
             self.waiting.pop(0)
+        else:
+            time.sleep(0.05)  # it was told to come later
 
 
 class Flow:
@@ -131,6 +148,7 @@ class Flow:
 
     def kill(self, role: str) -> Kill:
         """SIGKILL all processes of a role, or the whole `node`, and see that it works again; what it hit."""
+        before = self.node.pids()
         if role == "node":
             self.node.kill_all()
         else:
@@ -138,10 +156,34 @@ class Flow:
         carried = {each.sop_instance for each in tuple(self.receiver.received)}
         sent, moment = list(self._sent()), self.node.killed_at
         if role in ("node", "supervisor"):
-            self.node.start()
+            self.node.start(_START)
+        else:
+            self._replaced(role, before[role])
         in_flight = [it for it in sent if it.left <= moment < it.ended]
         promised = {it.uid for it in sent if it.status == 0 and it.ended <= moment}
-        return Kill(role, len(in_flight), len(promised - carried))
+        return Kill(role, len(in_flight), len(promised - carried), time.monotonic() - moment)
+
+    def fail(self, points: Failpoints, point: str, who: str = WORKER) -> None:
+        """Have a process die at a point, or the node with it, and see that it works again."""
+        role, before = point.partition(" ")[0], self.node.pids()
+        points.arm(point, who)
+        if role in ("configure", "supervisor"):
+            self.node.tell(signal.SIGHUP)
+        self.node.wait_until(lambda: points.has_killed(point), _PATIENCE, f"somebody to die {point}")
+        if who == NODE or role == "supervisor":
+            self.node.bury()
+            self.node.start(_START)
+        elif role in before:
+            self._replaced(role, before[role])
+
+    def _replaced(self, role: str, before: Sequence[int]) -> None:
+        """Until as many processes of a role are there as were, and one at least is another."""
+
+        def whole() -> bool:
+            now = self.node.pids().get(role, [])
+            return len(now) == len(before) and set(now) != set(before)
+
+        self.node.wait_until(whole, _PATIENCE, f"another {role}")
 
     def _sent(self) -> Iterator[Sent]:
         return itertools.chain.from_iterable(tuple(sender.sent) for sender in self.senders)
@@ -157,7 +199,8 @@ class Flow:
 
 def losses(node: Node, receiver: Receiver, flows: Iterable[Flow], timeout: float) -> list[str]:
     """What was answered 0000H and is not in the index, not in the archive as it was sent, or not at the public AE;
-    and what should not be there: parts, transfers that are stuck. `timeout` is for what is still on its way.
+    what is said to be there and is not; and what should not be there: parts, transfers that are stuck, an index that is
+    damaged. `timeout` is for what is still on its way.
     """
     flows = list(flows)
     entries = [entry for flow in flows for sender in flow.senders for entry in sender.journal.acknowledged()]
@@ -170,8 +213,42 @@ def losses(node: Node, receiver: Receiver, flows: Iterable[Flow], timeout: float
         elif not kept[instance].is_file() or hashlib.sha256(dataset_of(kept[instance])).hexdigest() != digest:
             found.append(f"not as it was sent: {instance}")
     found += [f"left over: {part}" for part in node.data.rglob("*.part")]
-    stuck = ("queued", "active", "held")
-    return found + [f"stuck: {it}" for it in cli(node, "queue", "shape", json=True) if any(it[key] for key in stuck)]
+    found += _disproved(node, receiver)
+    return found + _stuck(node, timeout)
+
+
+def _stuck(node: Node, timeout: float) -> list[str]:
+    """Transfers that are not at their end in the end: the last results may be written a moment after their answers."""
+    stuck, deadline = list[str](), time.monotonic() + timeout
+    while stuck := [
+        f"stuck: {it}"
+        for it in cli(node, "queue", "shape", json=True)
+        if any(it[state] for state in ("queued", "active", "held"))
+    ]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return stuck
+
+
+def _disproved(node: Node, receiver: Receiver) -> list[str]:
+    """What the node says was delivered, and the public AE never took; and what SQLite finds wrong with the index."""
+    taken = {each.sop_instance for each in receiver.received if each.status == 0}
+    said = rows(
+        node,
+        """SELECT i.sop_instance_uid AS uid, count(*) AS times FROM transfers t JOIN instances i ON i.id = t.instance
+           WHERE t.state = 'delivered' GROUP BY 1""",
+    )
+    found = [f"said to be delivered: {row['uid']}" for row in said if row["uid"] not in taken]
+    found += [f"routed {row['times']} times: {row['uid']}" for row in said if row["times"] > 1]
+    checks = [row["quick_check"] for row in rows(node, "PRAGMA quick_check")]
+    return found + [f"index: {text}" for text in checks if text != "ok"]
+
+
+def strays(node: Node) -> list[str]:
+    """Kept files without a row: what a start has to adopt."""
+    known = {node.data / row["file"] for row in rows(node, "SELECT file FROM instances")}
+    return [f"not in the index: {file.name}" for file in (node.data / "instances").rglob("*.dcm") if file not in known]
 
 
 def _carried(receiver: Receiver, promised: dict[str, str], timeout: float) -> list[str]:

@@ -17,16 +17,16 @@ from tests.samples import Sample, make_instance, make_instances
 from tests.upper_layer import EXPLICIT_LE
 from tests.wire import Receiver, Rejected, contexts_for
 
-_KEYS = {  # DESIGN 8: keys are only ever added
+_KEYS = {  # the contract: keys are only ever added
     "studies list": "study_instance_uid patient_id patient_name study_date modalities series instances site"
     " received_at",
     "referrals list": "referral study_instance_uid patient_id site partner state progress gate reason instances"
     " delivered confirmed proof opened_at confirmed_at",
     "queue list": "transfer sop_instance_uid study_instance_uid partner state attempts due_at last_status reason",
-    "queue shape": "partner queued active held delivered oldest",
-    "partners list": "partner site ae_title address may",
+    "queue shape": "partner queued active held delivered oldest paused_until reason lane opens_at",
+    "partners list": "partner site ae_title address may lane reason",
     "partners refused": "calling_ae_title called_ae_title address why times first_at last_at yaml",
-    "audit list": "id at event partner study_instance_uid sop_instance_uid referral generation text",
+    "audit list": "id at event partner study_instance_uid sop_instance_uid referral generation text alarm",
 }
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _TIMES = {"received_at", "opened_at", "confirmed_at", "due_at", "oldest", "first_at", "last_at", "at"}
@@ -139,16 +139,25 @@ def test_patients_are_masked_unless_they_are_asked_for(node: Node) -> None:
 
 
 def test_referrals(node: Node) -> None:
-    sent = _row(node, "referrals list", study_instance_uid=_ARRIVED[0].study)
+    def asked() -> dict[str, Any] | None:
+        row = _row(node, "referrals list", study_instance_uid=_ARRIVED[0].study)
+        return row if row["proof"] else None
+
+    sent = node.wait_until(asked, 10, "the partner to be asked for proof")
     assert (sent["state"], sent["progress"], sent["gate"]) == ("sent", "sent", "open")
-    assert (sent["instances"], sent["delivered"], sent["confirmed"], sent["proof"]) == (3, 3, 0, None)
+    assert (sent["instances"], sent["delivered"], sent["confirmed"], sent["proof"]) == (3, 3, 0, "none")
+    assert "sent, partner cannot confirm" in node.cli("referrals", "list").out
     shown = node.cli("referrals", "show", str(sent["referral"]))
     assert shown.code == 0
-    for word in (_ARRIVED[0].study, "PUBPACS", "referral opened", "referral complete", "referral sent", "3 of 3"):
+    words = (_ARRIVED[0].study, "PUBPACS", "referral opened", "referral complete", "referral sent", "3 of 3")
+    for word in (*words, "sent, partner cannot confirm"):
         assert word in shown.out
     (timeline,) = node.cli("referrals", "show", str(sent["referral"]), json=True)
     assert [event["event"] for event in timeline["events"]] == ["referral opened", "referral complete", "referral sent"]
     assert {transfer["last_status"] for transfer in timeline["transfers"]} == {"0000"}
+    assert [(attempt["offered"], attempt["delivered"]) for attempt in timeline["attempts"]] == [(3, 3)]
+    assert timeline["delays"]["proving"] is None
+    assert all(timeline["delays"][stage] is not None for stage in ("receiving", "waiting", "sending"))
     _fails(node.cli("referrals", "show", "4711"), 2, "no referral 4711", "dicomnode referrals list")
 
 
@@ -161,7 +170,7 @@ def test_a_referral_is_held_and_released(node: Node, public: Receiver) -> None:
     assert f"referral {referral} to PUBPACS is held" in done.out
     held = _row(node, "referrals list", study_instance_uid=made[0].study)
     assert (held["state"], held["gate"], held["reason"]) == ("held", "held", "the patient has asked")
-    _fails(node.cli("referrals", "hold", referral, "--reason", "again"), 1, "not open")
+    _fails(node.cli("referrals", "hold", referral, "--reason", "again"), 1, "held already")
     _fails(node.cli("referrals", "hold", referral), 2, "--reason")
     _fails(node.cli("referrals", "hold", "4711", "--reason", "x"), 2, "no referral 4711")
     _send(node, made[1:], "TO_GENERAL_LATER")
@@ -171,12 +180,13 @@ def test_a_referral_is_held_and_released(node: Node, public: Receiver) -> None:
     done = node.cli("referrals", "release", referral)
     assert done.code == 0
     public.wait_until(lambda: {s.sop_instance for s in made} <= {it.sop_instance for it in public.received}, 10)
-    _fails(node.cli("referrals", "release", referral), 1, "open already")
+    _fails(node.cli("referrals", "release", referral), 1, "not held")
     texts = [row["text"] for row in node.cli("audit", "list", json=True) if str(row["referral"]) == referral]
     assert any("the patient has asked" in text for text in texts)
 
 
-def test_a_quarantined_referral_is_released_with_a_reason_alone(node: Node) -> None:
+def test_a_study_in_doubt_is_released_by_its_version(node: Node) -> None:
+    """As a running node does it; test_quarantine.py has the rest."""
     (sample,) = make_instances(1, seed="doubt", PatientID="H1")
     other = make_instance(
         StudyInstanceUID=sample.study,
@@ -188,11 +198,14 @@ def test_a_quarantined_referral_is_released_with_a_reason_alone(node: Node) -> N
         assert association.send_sample(sample) == 0
         assert association.store(other, sample.sop_class, sample.sop_instance) == 0
     row = _row(node, "referrals list", study_instance_uid=sample.study)
-    assert row["state"] == "quarantined"
+    assert row["state"] == "held"
     assert row["reason"]
-    _fails(node.cli("referrals", "release", str(row["referral"])), 2, "--reason")
-    assert node.cli("referrals", "release", str(row["referral"]), "--reason", "looked at both").code == 0
+    _fails(node.cli("referrals", "release", str(row["referral"])), 2, "dicomnode quarantine")
+    _fails(node.cli("quarantine", "release", sample.study, "--reason", "looked at both"), 2, "--version")
+    done = node.cli("quarantine", "release", sample.study, "--version", "2", "--reason", "looked at both")
+    assert done.code == 0, done
     assert _row(node, "referrals list", study_instance_uid=sample.study)["gate"] == "open"
+    assert _row(node, "studies list --phi", study_instance_uid=sample.study)["patient_id"] == "H2"
 
 
 # -- the queue -------------------------------------------------------------------------------------------------
@@ -211,11 +224,12 @@ def test_the_queue(node: Node) -> None:
     assert [(it["state"], it["attempts"], it["last_status"]) for it in waiting] == [("queued", 0, None)] * 2
     ids = [str(it["transfer"]) for it in waiting]
     done = node.cli("queue", "hold", ids[0], "--reason", "wait for the report")
-    assert (done.code, done.out.strip()) == (0, "1 of 1 transfer(s) held")
+    assert (done.code, done.out.strip()) == (0, "1 of 1 transfer held")
     (held,) = node.cli("queue", "list", "--state", "held", json=True)
-    assert (str(held["transfer"]), held["reason"]) == (ids[0], "wait for the report")
+    assert (str(held["transfer"]), held["reason"].partition(": ")[2]) == (ids[0], "wait for the report")
+    assert held["reason"].startswith("held by ")
     _fails(node.cli("queue", "hold", ids[0], "--reason", "again"), 1, "dicomnode queue list")
-    assert node.cli("queue", "release", ids[0]).out.strip() == "1 of 1 transfer(s) queued"
+    assert node.cli("queue", "release", ids[0]).out.strip() == "1 of 1 transfer queued"
     assert node.cli("queue", "list", "--state", "held", json=True) == []
     assert node.cli("queue", "retry", "--partner", "CITY").code == 0
     _fails(node.cli("queue", "retry"), 2, "--partner")
@@ -223,6 +237,48 @@ def test_the_queue(node: Node) -> None:
     _fails(node.cli("queue", "retry", "--partner", "CITTY"), 2, "no partner CITTY", "dicomnode partners list")
     _fails(node.cli("queue", "list", "--state", "lost"), 2, "queued", "held")
     assert [row for row in node.cli("audit", "list", json=True) if row["event"] == "queue changed"]
+
+
+def test_a_lane_is_held_and_says_what_it_waits_for(node: Node) -> None:
+    node.wait_until(lambda: "paused until 2" in node.cli("queue", "shape").out, 20, "the pause to be shown")
+    done = node.cli("queue", "hold", "--partner", "CITY", "--reason", "they are moving")
+    assert done.code == 0, done
+    assert "dicomnode queue release --partner CITY" in done.out
+    shape = _row(node, "queue shape", partner="CITY")
+    assert (shape["lane"], shape["reason"].partition(": ")[2]) == ("held", "they are moving")
+    assert shape["queued"] >= 2
+    later = make_instances(2, seed="while the lane is held")
+    _send(node, later, "TO_CITY")
+    (referral,) = [r for r in node.cli("referrals", "list", json=True) if r["study_instance_uid"] == later[0].study]
+    assert referral["reason"].endswith("they are moving")
+    _fails(node.cli("queue", "hold", "--partner", "CITY", "--reason", "again"), 1, "dicomnode queue shape")
+    done = node.cli("queue", "retry", "--partner", "CITY")
+    assert "dicomnode queue release --partner CITY" in done.err
+    done = node.cli("queue", "release", "--partner", "CITY")
+    assert (done.code, done.out.splitlines()[0]) == (0, "the lane of CITY runs")
+    assert _row(node, "queue shape", partner="CITY")["lane"] != "held"
+
+
+def test_a_person_s_hold_is_ended_by_a_person_and_what_is_dropped_is_gone(node: Node) -> None:
+    _send(node, make_instances(3, seed="held one by one"), "TO_CITY")
+    node.cli("queue", "hold", "--partner", "CITY", "--reason", "so that nothing is active")
+    node.wait_until(lambda: not _row(node, "queue shape", partner="CITY")["active"], 20, "the end of an attempt")
+    first, second = [str(row["transfer"]) for row in node.cli("queue", "list", "--partner", "CITY", json=True)[-2:]]
+    assert node.cli("queue", "hold", first, "--reason", "whose is this?").code == 0
+    done = node.cli("queue", "retry", first)
+    assert done.code == 1
+    assert f"held by a person and still so: transfer {first}" in done.err
+    done = node.cli("queue", "release", "--partner", "CITY")
+    assert f"held by a person and still so: transfer {first}" in done.err
+    assert _row(node, "queue list", transfer=int(first))["state"] == "held"
+    _fails(node.cli("queue", "drop", first), 2, "--reason")
+    assert node.cli("queue", "drop", first, "--reason", "not ours").code == 0
+    assert _row(node, "queue list", transfer=int(first))["state"] == "dropped"
+    _fails(node.cli("queue", "release", first), 1, "dicomnode queue list")
+    (referral,) = {r["referral"] for r in rows(node, "SELECT referral FROM transfers WHERE id = ?", int(second))}
+    node.cli("referrals", "hold", str(referral), "--reason", "not yet")
+    assert f"referral {referral} is held" in node.cli("queue", "retry", second).err
+    node.cli("referrals", "release", str(referral))
 
 
 # -- partners and the node -------------------------------------------------------------------------------------
@@ -258,7 +314,7 @@ def test_check_names_every_fault_with_its_line(node: Node, tmp_path: Path) -> No
     text = faulty.file.read_text().replace("may:", "mya:", 1).replace("sector: public", "sector: publik")
     faulty.file.write_text(text + "extra: 1\n")
     done = faulty.cli("check")
-    _fails(done, 2, "mya", "publik", "extra", "3 reason(s)")
+    _fails(done, 2, "mya", "publik", "extra", "3 reasons")
     lines = [
         number
         for number, line in enumerate(faulty.file.read_text().splitlines(), 1)
@@ -279,7 +335,8 @@ def test_without_a_configuration_or_an_index_the_next_step_is_said(tmp_path: Pat
 def test_help_teaches(node: Node) -> None:
     top = node.cli("--help")
     assert top.code == 0
-    for command in ("serve", "check", "reload", "demo", "partners", "studies", "referrals", "queue", "audit"):
+    commands = "serve check reload demo partners studies referrals quarantine queue audit"
+    for command in commands.split():
         assert command in top.out
         assert node.cli(command, "--help").code == 0
     for words in (["queue", "retry"], ["referrals", "hold"], ["partners", "echo"]):

@@ -88,7 +88,7 @@ def test_a_start_puts_in_order_what_it_finds(node: Callable[..., Node]) -> None:
     assert "cannot adopt" in log
     # a row without its file is an alarm, is held with a reason, and stops nothing else
     assert "CRITICAL" in log
-    (event,) = [row for row in it.cli("audit", "list", json=True) if row["event"] == "file missing"]
+    (event,) = [row for row in it.cli("audit", "list", json=True) if row["event"] == "file damaged"]
     assert gone.name in event["text"]
     with Receiver(port=port) as receiver:
         receiver.wait_for(5, timeout=20)

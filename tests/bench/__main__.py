@@ -24,9 +24,10 @@ from tests.bench.idle import Idle
 from tests.bench.ingest import Ingest
 from tests.bench.load import LoadFailed
 from tests.bench.memory import Memory
+from tests.bench.queue import Queue
 from tests.bench.scenario import Bench, Outcome, Scenario
 
-_ALL: tuple[Scenario, ...] = (Ingest(), Forward(), Latency(), Associations(), Find(), Idle(), Memory())
+_ALL: tuple[Scenario, ...] = (Ingest(), Forward(), Latency(), Associations(), Find(), Idle(), Memory(), Queue())
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 
 

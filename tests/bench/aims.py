@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench import figures, ingest, peers
+from tests.bench import figures, ingest, peers, queue
 from tests.bench.scenario import NODE, Outcome
 
 
@@ -58,6 +58,8 @@ def _musts() -> Iterator[Aim]:
     for case, peer in itertools.product(ingest.CASES, (peers.Probe.name, peers.Yardstick.name)):
         yield Aim("ingest", str(case), "rate", 0.8, peer, must=True)
         yield Aim("ingest", str(case), "cpu", 1.3, peer, most=True, must=True)
+    for figure in ("enqueue", "enqueue_commit", "claim", "claim_commit", "due"):
+        yield Aim("queue", queue.CASE, figure, 2.0, queue.EMPTY, most=True, must=True)
 
 
 _LARGE, _SMALL, _LARGE_ALONE, _SMALL_ALONE = (

@@ -131,8 +131,8 @@ _SERVICES = {
     [
         ("CT1", {"echo", "store"}),
         ("RAD_WS", {"echo", "find", "move"}),
-        ("PUB_WS", {"echo", "find", "move"}),
-        ("PUBPACS", {"echo"}),  # a destination only
+        ("PUB_WS", {"echo", "find", "move", "commit"}),  # a move may send to it: it has results
+        ("PUBPACS", {"echo", "commit"}),  # a destination only, which has results
     ],
 )
 def test_only_the_services_of_a_partner_are_offered(calling: str, granted: set[str], node: Node) -> None:

@@ -224,14 +224,14 @@ def _route_of(node: Node, study: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "attributes", "kind"),
+    ("seed", "attributes", "kind", "gate"),
     [
-        ("correction", {"PatientName": "OTHER^NAME"}, "correction"),
-        ("conflict", {"PixelData": b"\1\0" * 128 * 128}, "conflict"),
+        ("correction", {"PatientName": "OTHER^NAME"}, "correction", "held"),
+        ("conflict", {"PixelData": b"\1\0" * 128 * 128}, "conflict", "quarantined"),
     ],
 )
 def test_another_version_is_kept_beside_the_first_and_stops_the_study(
-    seed: str, attributes: dict[str, Any], kind: str, node: Node, association: Association
+    seed: str, attributes: dict[str, Any], kind: str, gate: str, node: Node, association: Association
 ) -> None:
     sample = make_instances(1, seed=seed)[0]
     first, second = _version(sample, PatientName="ONE^NAME"), _version(sample, **attributes)
@@ -240,7 +240,7 @@ def test_another_version_is_kept_beside_the_first_and_stops_the_study(
     found = versions(node, sample.sop_instance)
     assert [(row["kind"], row["current"], row["dataset"]) for row in found] == [("new", 1, first), (kind, 0, second)]
     (referral,) = _route_of(node, sample.study)
-    assert (referral["gate"], referral["state"]) == ("quarantined", "quarantined")
+    assert (referral["gate"], referral["state"]) == (gate, gate)
     assert sample.sop_instance in referral["reason"]
     assert sample.sop_instance in {event["sop_instance_uid"] for event in events(node, f"{kind} kept")}
 

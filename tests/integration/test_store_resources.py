@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import sqlite3
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.disks import fill, mounts, small_disk
 from tests.integration.kit import kept, rows, versions
 from tests.node import Node, default_config
 from tests.samples import Sample, make_instances
@@ -55,7 +54,7 @@ def test_a_file_that_cannot_be_written_is_answered_out_of_resources(start_node: 
     workers = node.pids()["acceptor"]
     with _associate(node, small) as association:
         for pid in workers:
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
         answers = _send(association, [small[0], *large, small[1]])
         assert list(answers.values()) == [0, _SHORT, _SHORT, 0]
         _check(node, [*small, *large], answers)
@@ -70,43 +69,23 @@ def test_a_file_that_cannot_be_written_is_answered_out_of_resources(start_node: 
 # -- a full disk -----------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of 24 MB at `folder`; a skip where this user may not mount one."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def _fill(folder: Path, leave: int) -> Path:
-    """A file that leaves so many bytes free. The node goes on writing meanwhile, so the end may come sooner."""
-    filler = folder / "filler"
-    space = os.statvfs(folder)
-    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        for _ in range(max(0, space.f_bavail * space.f_frsize - leave) // 4096):
-            file.write(bytes(4096))
-    return filler
-
-
 @pytest.mark.parametrize("leave", [0, 100_000], ids=["no byte left", "room for two files"])
-def test_a_full_disk_is_answered_out_of_resources(leave: int, tmp_path: Path) -> None:
+@mounts
+def test_a_full_disk_is_answered_out_of_resources(
+    request: pytest.FixtureRequest, leave: int, tmp_path: Path
+) -> None:
+    """One that fills up before any watermark is looked at: of a byte, they come too late."""
     samples = make_instances(12, seed=("full", leave))
     before, during = samples[:2], samples[2:]
-    with _small_disk(tmp_path / "disk") as disk:
-        node = Node(tmp_path / "node", default_config(data=str(disk / "data"))).start()
+    with small_disk(tmp_path / "disk", _DISK) as disk:
+        marks = {"associations": "0.001KB", "instances": "0.001KB"}
+        node = Node(tmp_path / "node", default_config(data=str(disk / "data"), watermarks=marks)).start()
         try:
             workers = node.pids()
             with _associate(node, samples) as association:
                 answers = _send(association, before)
                 assert set(answers.values()) == {0}
-                filler = _fill(disk, leave)
+                filler = fill(disk, leave)
                 answers |= _send(association, during)
                 assert answers[during[-1].sop_instance] == _SHORT
                 _check(node, samples, answers)

@@ -60,7 +60,7 @@ def test_a_referred_study_arrives_identical(node: Node, hospital: Orthanc, tmp_p
     paths = make_study(tmp_path, slices=20, patient_id="ORTHANC1")
     study = read_sample(paths[0]).study
     assert set(node.send(paths, called="TO_GENERAL").values()) == {0}
-    node.wait_until(lambda: _state(node, study) == "sent", 30, "the referral to be sent")
+    node.wait_until(lambda: _state(node, study) in ("sent", "confirmed"), 30, "the referral to be sent")
     assert _datasets(hospital, study) == _sent(paths)
 
 
@@ -86,7 +86,7 @@ def test_what_is_sent_while_it_is_down_waits_and_arrives_when_it_is_back(
     assert _state(node, study) in ("complete", "sending")
     assert {row["attempts"] for row in node.cli("queue", "list", "--state", "queued", json=True)} == {0}
     hospital.start()
-    node.wait_until(lambda: _state(node, study) == "sent", 30, "the study to arrive without a hand")
+    node.wait_until(lambda: _state(node, study) in ("sent", "confirmed"), 30, "the study to arrive without a hand")
     assert _datasets(hospital, study) == _sent(paths)
     (shape,) = node.cli("queue", "shape", json=True)
     assert (shape["queued"], shape["active"], shape["held"], shape["paused_until"]) == (0, 0, 0, None)

@@ -57,7 +57,7 @@ def test_another_sites_study_answers_as_one_that_does_not_exist(
 def test_a_quarantined_study_is_not_moved(node: Node, caller: Association, near: Receiver) -> None:
     (made,) = study(node, "doubtful", 1)
     changed_copy = make_instance(
-        SOPInstanceUID=made.sop_instance, StudyInstanceUID=made.study, SeriesInstanceUID=made.series, PatientID="OTHER"
+        SOPInstanceUID=made.sop_instance, StudyInstanceUID=made.study, SeriesInstanceUID=made.series, Rows=1
     )
     with node.associate("CT1", [(STORAGE_CT, [EXPLICIT_LE])]) as association:
         assert association.store(changed_copy, STORAGE_CT, made.sop_instance) == 0

@@ -128,7 +128,12 @@ ALONE = [
     ("address: 10.1.0.0/24", "address: 10.1.0.1\n    port: 104", "partners.CT1.port", 16, "without host"),
     ("may: [store]", "may: [stroe]", "partners.CT1.may.0", 16, "did you mean 'store'"),
     ("may: [store]", "may: [get]", "partners.CT1.may.0", 16, "is not available in this version"),
-    ("may: [store]", "window: 22:00-06:00", "partners.CT1.window", 16, "is not available in this version"),
+    ("may: [store]", "window: 22:00-24:00", "partners.CT1.window", 16, "22:00-06:00"),
+    ("may: [store]", "bandwidth: fast", "partners.CT1.bandwidth", 16, "500MB"),
+    ("may: [store]", "confirm: {by: fax}", "partners.CT1.confirm.by", 16, "unknown value 'fax'"),
+    ("may: [store]", "confirm: {find: QR:104}", "partners.CT1.confirm.find", 16, "AETITLE@HOST:PORT"),
+    ("may: [store]", "confirm: {results_from: [X]}", "partners.CT1.confirm.results_from.0", 16, "unknown partner"),
+    ("may: [store]", "coerce: {}", "partners.CT1.coerce", 16, "is not available in this version"),
     ("may: [store]", "max_associations: 0", "partners.CT1.max_associations", 16, "from 1 to 10000"),
     ("may: [store]", "tls: on", "partners.CT1.tls", 16, "neither true nor false"),
     ("may: [store]", "tls: true", "node.tls", 1, "CT1 speaks TLS only: give it bind, certificate, key"),
@@ -139,6 +144,8 @@ ALONE = [
     ("port: 104", "port: 65536", "partners.PUBPACS.port", 20, "65535"),
     ("port: 104", "port: 104\n    associations: 33", "partners.PUBPACS.associations", 21, "from 1 to 32"),
     ("port: 104", "port: 104\n    may: [store]", "partners.PUBPACS.may", 21, "nothing may flow from public"),
+    ("port: 104", "port: 104\n    may: [commit]", "partners.PUBPACS.may", 21, "commit: nothing may flow from public"),
+    ("may: [store]", "may: [store, commit]", "partners.CT1.may", 16, "so it needs host and port"),
     ("    port: 104\n", "", "routes.0.to.0", 26, "no host and port: nothing can be sent to it (line 17)"),
     ("name: referrals", "name: ''", "routes.0.name", 22, "has no value"),
     ("from: [harbour]", "from: [harbor]", "routes.0.from.0", 23, "unknown site or partner 'harbor'"),
@@ -153,8 +160,14 @@ ALONE = [
     ("    to: [PUBPACS]\n", "", "routes.0.to", 22, "is missing"),
     ("to: [PUBPACS]", "to: [PUBPACS]\n    consent: true", "routes.0.consent", 28, "is not available in this version"),
     ("to: [PUBPACS]", "to: [PUBPACS]\n    only: [CT]", "routes.0.only", 28, "map of attributes"),
-    ("wait: 60s", "wait: {CT: 60s}", "routes.0.wait", 28, "is not available in this version"),
-    ("wait: 60s", "wait: 1d", "routes.0.wait", 28, "72h"),
+    ("wait: 60s", "wait: {CT: 0s}", "routes.0.wait", 28, "more than 0s"),
+    ("wait: 60s", "wait: {}", "routes.0.wait", 28, "a map of modalities to durations"),
+    ("wait: 60s", "wait: 1w", "routes.0.wait", 28, "72h"),
+    ("wait: 60s", "expect: {from: NOBODY}", "routes.0.expect.from", 28, "unknown partner 'NOBODY'"),
+    ("wait: 60s", "expect: {within: 5m}", "routes.0.expect.from", 28, "is missing"),
+    ("wait: 60s", "wait: 60s\n    expect: {from: CT1}", "routes.0.expect.from", 29, "no host and port"),
+    ("wait: 60s", "wait: 60s\n    expect: {from: PUBPACS}", "routes.0.expect.from", 29, "takes nothing from"),
+    ("wait: 60s", "priority: high", "routes.0.priority", 28, "unknown value 'high'"),
     ("routes:\n", "router:\nroutes:\n", "router", 21, "did you mean 'routes'"),
     ("[private -> public]", "[private -> public]\n---\na: b", "", 12, "second document"),
     ("  data: ./data", "\tdata: ./data", "", 5, "tab"),
@@ -209,6 +222,31 @@ def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
         (27, "routes.0.to.0"),
         (28, "routes.0.wait"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("sources", "rest", "path", "words"),
+    [
+        ("[harbour]", "wait: 60s, expect: {from: PACS}", "", ""),
+        ("[CT1]", "wait: {CT: 1m, default: 29m}, expect: {from: PACS}", "", ""),
+        ("[harbour]", "wait: 0s, expect: {from: PACS}", "routes.0.expect", "wait: 0s"),
+        ("[harbour]", "wait: 60s, expect: {from: PACS, within: 60s}", "routes.0.expect.within", "quiet time (60s)"),
+        ("[harbour]", "wait: {MR: 2h}, expect: {from: PACS, within: 1h}", "routes.0.expect.within", "time (7200s)"),
+        ("[island]", "wait: 60s, expect: {from: PACS}", "routes.0.expect.from", "belongs to harbour"),
+        ("[ISLE]", "wait: 60s, expect: {from: PACS}", "routes.0.expect.from", "belongs to harbour"),
+    ],
+)
+def test_who_is_expected_to_know_a_study_can_be_asked_in_time(sources: str, rest: str, path: str, words: str) -> None:
+    text = BASE[: BASE.index("routes:")].replace("sites:\n", "sites:\n  island: {sector: private}\n")
+    text += "  PACS: {site: harbour, host: 10.1.0.9, port: 104}\n"
+    text += "  ISLE: {site: island, address: 10.2.0.0/24, may: [store]}"
+    text += f"\nroutes: [{{name: a, from: {sources}, to: [PUBPACS], {rest}}}]\n"
+    if not path:
+        assert parse(text, Path("a.yaml")).routes[0].expect
+        return
+    [fault] = faults(text)
+    assert fault.path == path
+    assert words in fault.text
 
 
 def test_aliases_are_refused_before_they_can_multiply() -> None:

@@ -49,11 +49,11 @@ _SEAMS: dict[str, dict[str, tuple[str, str, str]]] = {  # module → seam → (d
         "VerificationServiceClass.SCP": ("d30d511f87d0", "handlers", "answers a C-ECHO"),
     },
     "pdu": {
-        "A_ASSOCIATE_RQ.from_primitive": ("3812564a6c7e", "channel", "our request"),
+        "A_ASSOCIATE_RQ.from_primitive": ("3812564a6c7e", "proposing", "our request"),
         "A_ASSOCIATE_RQ.to_primitive": ("92cb1a8bedf6", "request", "a caller's request"),
         "A_ASSOCIATE_AC.from_primitive": ("1dd28ce4925d", "reactor", "our acceptance"),
-        "A_ASSOCIATE_AC.to_primitive": ("b6c8dec23fa7", "channel", "a partner's answer"),
-        "A_ASSOCIATE_RJ.decode": ("07098f2d8a4d", "channel", "a partner's refusal"),
+        "A_ASSOCIATE_AC.to_primitive": ("b6c8dec23fa7", "proposing", "a partner's answer"),
+        "A_ASSOCIATE_RJ.decode": ("07098f2d8a4d", "proposing", "a partner's refusal"),
     },
     "pdu_primitives": {
         "SCP_SCU_RoleSelectionNegotiation": ("04738dee0a9e", "association", "roles that were asked for"),

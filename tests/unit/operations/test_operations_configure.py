@@ -153,6 +153,40 @@ def test_the_sentences_follow_the_configuration(tmp_path: Path) -> None:
     assert route.endswith("modality CT or MR, image by image.")
 
 
+def test_how_long_it_keeps_and_how_it_sends_is_told(tmp_path: Path) -> None:
+    told = sentences(fakes.CONFIG, tmp_path)
+    assert told["This node"][-2:] == [
+        "With less than 2 GB free, whoever would store is asked to come later; with less than 500 MB, no instance is"
+        " taken.",
+        "What was received is kept for ever (there is no `retention`).",
+    ]
+    proof, held = told["How it is sent, and what proves that it arrived"]
+    assert proof.startswith("PUBPACS confirms a study by the strongest proof that it has shown: Storage Commitment")
+    assert held == "What PUBPACS does not take for 7 days is held for you to look at."
+
+    text = fakes.CONFIG.replace("data: ./data", "data: ./data, retention: {after: 90d, free: 1.5TB}")
+    more = "window: 22:00-06:30, bandwidth: 2MB, skip_classes: 1.2.840.10008.5.1.4.1.1.7, confirm: status, "
+    text = text.replace("PUBPACS:  {", "PUBPACS:  {" + more)
+    waits = "wait: {CT: 60s, default: 20m}, priority: urgent, expect: {from: RAD_WS, within: 30m}"
+    text = text.replace("wait: 60s", waits)
+    told = sentences(text, tmp_path)
+    assert told["This node"][-1] == (
+        "Files of confirmed studies go 90 days after their confirmation or when less than 1.5 TB are free, but for"
+        " what it committed to its source; nothing else ever goes."
+    )
+    assert told["How it is sent, and what proves that it arrived"] == [
+        "PUBPACS confirms a study by its answer to each C-STORE alone, by your own word.",
+        "PUBPACS is sent instances only from 22:00 to 06:30 and at no more than 2 MB a second.",
+        "PUBPACS is never sent Secondary Capture Image Storage.",
+        "What PUBPACS does not take for 7 days is held for you to look at.",
+    ]
+    (route,) = told["What goes where"]
+    assert route.endswith(
+        "once nothing new came for 60 seconds (CT), 20 minutes (others) and RAD_WS has no more of it (or 30 minutes"
+        " have passed), before what is routine."
+    )
+
+
 # -- generations -----------------------------------------------------------------------------------------------
 
 

@@ -7,14 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from dicomnode.errors import OutOfResources
+from dicomnode.errors import OutOfResources, Unreadable
+from dicomnode.operations import complete as completing
 from dicomnode.operations import forward as forward_module
 from dicomnode.operations import refer
+from dicomnode.operations.confirm import prove
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, lanes, queue, referrals
+from dicomnode.store import audit, lanes, ledger, queue, referrals
 from dicomnode.store.database import Database, execute, rows
-from dicomnode.store.queue import State, Transfer
+from dicomnode.store.ledger import Transfer
+from dicomnode.store.queue import State
 from tests import fakes
 from tests.fakes import SECOND, FakePartner
 from tests.samples import Sample, make_instances
@@ -51,7 +54,7 @@ def ready(node: Node, count: int, *, seed: object = 0, **options: object) -> lis
 
 def transfers(node: Node, partner: str = "PUBPACS") -> list[Transfer]:
     with node.database.read():
-        return queue.listed(1000, partner=partner)
+        return ledger.listed(1000, partner=partner)
 
 
 def states(node: Node, partner: str = "PUBPACS") -> list[str]:
@@ -97,10 +100,10 @@ def test_nothing_goes_before_the_quiet_time_has_passed(here: Node) -> None:
     fakes.receive_all(here, make_instances(2))
     fake = FakePartner()
     advance(here, 59)
-    assert refer.complete(here) == 0
+    assert completing.complete(here, fakes.FakeCallers()) == 0
     assert not run(here, fake)
     advance(here, 2)
-    assert refer.complete(here) == 1
+    assert completing.complete(here, fakes.FakeCallers()) == 1
     assert drain(here, fake) == 1
     assert len(fake.sent) == 2
 
@@ -241,7 +244,7 @@ STATUSES = [  # status, state after one attempt, state after five
     (0x0117, State.QUEUED, State.HELD),
     (0x0122, State.HELD, State.HELD),
     (0x0124, State.HELD, State.HELD),
-    (0x0111, State.HELD, State.HELD),
+    (0x0111, State.DELIVERED, State.DELIVERED),
     (0x0110, State.QUEUED, State.QUEUED),
     (0x0211, State.QUEUED, State.HELD),
     (0x1234, State.QUEUED, State.QUEUED),
@@ -252,7 +255,7 @@ STATUSES = [  # status, state after one attempt, state after five
 def test_an_instance_follows_its_own_status(here: Node, status: int, once: State, often: State) -> None:
     bad, good = ready(here, 2)
     fake = FakePartner(statuses={bad.sop_instance: status})
-    run(here, fake)
+    drain(here, fake)
     found = {t.sop_instance_uid: t for t in transfers(here)}
     assert (found[bad.sop_instance].state, found[bad.sop_instance].last_status) == (once, status)
     assert found[good.sop_instance].state == State.DELIVERED
@@ -290,7 +293,52 @@ def test_a_file_that_is_gone_is_held_and_the_rest_goes(here: Node) -> None:
     fake = FakePartner()
     drain(here, fake)
     assert states(here) == [State.HELD, State.DELIVERED, State.DELIVERED]
-    assert "cannot be read" in transfers(here)[0].reason
+    assert "missing" in transfers(here)[0].reason
+
+
+def test_what_is_held_keeps_no_other_from_being_proven_and_is_not_looked_at_by_each_claim(here: Node) -> None:
+    bad, *_ = ready(here, 3)
+    fake = FakePartner(statuses={bad.sop_instance: 0x0122})
+    drain(here, fake)
+    found = referral(here)
+    assert (found.progress, found.state, found.delivered, found.held) == ("sent", "failed", 2, 1)
+    with here.database.read():
+        assert rows("SELECT id FROM referrals WHERE partner = 'PUBPACS' AND " + queue.READY) == []
+    assert prove(here.config.partners["PUBPACS"], fake, here, going)
+    found = referral(here)
+    assert (found.progress, found.state, found.confirmed) == ("sent", "failed", 2)
+    fake.statuses.clear()
+    here.database.write(lambda: queue.release([transfers(here)[0].transfer], here.clock()))
+    assert referral(here).state == "sending"
+    drain(here, fake)
+    assert prove(here.config.partners["PUBPACS"], fake, here, going)
+    assert referral(here).state == "confirmed"
+
+
+def test_a_file_that_cannot_be_read_just_now_is_tried_again(here: Node) -> None:
+    ready(here, 2)
+
+    def fails(_: object) -> None:
+        fake.on_send = lambda _: None
+        raise Unreadable("our own file cannot be read: Too many open files")
+
+    fake = FakePartner(on_send=fails)
+    drain(here, fake)
+    assert states(here) == [State.QUEUED, State.DELIVERED]
+    assert "Too many open files" in transfers(here)[0].reason
+    advance(here, 60)
+    drain(here, fake)
+    assert states(here) == [State.DELIVERED] * 2
+
+
+def test_what_is_held_for_a_file_that_is_sound_goes_when_it_is_sent_again(here: Node) -> None:
+    (made,) = ready(here, 1)
+    here.database.write(lambda: execute("UPDATE transfers SET state = 'held', hold = 'file', reason = 'unreadable'"))
+    fakes.receive(here, made)
+    assert states(here) == [State.QUEUED]
+    fakes.complete(here)
+    drain(here, FakePartner())
+    assert states(here) == [State.DELIVERED]
 
 
 def test_three_studies_that_find_no_room_pause_the_lane(here: Node) -> None:
@@ -364,7 +412,10 @@ def test_a_gate_that_closes_stops_a_batch_that_is_under_way(here: Node, close: s
     assert drain(here, fake) == 1
     assert len(fake.sent) < 50
     assert set(states(here)) == {State.DELIVERED, State.QUEUED}
-    refer.release([found.id], "it is she", "anna", here)
+    if close == "hold":
+        refer.release([found.id], "it is she", "anna", here)
+    else:
+        here.database.write(lambda: refer.end_doubt(1, "it is she", here.clock(), here))
     drain(here, fake)
     assert sorted(set(fake.uids)) == sorted(fake.uids)
     assert referral(here).state == "sent"

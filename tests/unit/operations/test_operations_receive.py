@@ -19,11 +19,12 @@ from dicomnode.errors import (
     MalformedUID,
     Mismatch,
     OutOfResources,
+    Unfinished,
     Unreadable,
 )
 from dicomnode.operations import receive as custody
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, index, queue, referrals
+from dicomnode.store import audit, doubts, index, ledger, queue, referrals
 from dicomnode.store.archive import Part
 from dicomnode.store.database import rows
 from dicomnode.store.index import Kind
@@ -79,7 +80,7 @@ def test_an_instance_is_on_disk_indexed_and_queued(here: Node) -> None:
     (version,) = versions_of(here, ONE)
     assert (version.file, version.sha256, version.size) == (kept, ONE.sha256, len(ONE.dataset))
     with here.database.read():
-        (transfer,) = queue.listed(10)
+        (transfer,) = ledger.listed(10)
         (referral,) = referrals.listed()
     assert (transfer.sop_instance_uid, transfer.partner, transfer.state) == (ONE.sop_instance, "PUBPACS", "queued")
     assert (referral.progress, referral.gate, referral.route) == ("receiving", "open", "referrals")
@@ -205,6 +206,25 @@ def test_an_index_that_cannot_be_written_leaves_nothing(here: Node, monkeypatch:
     assert not any(tables(here).values())
 
 
+def test_a_file_stays_whose_commit_may_have_been_made(here: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log could not be synced: its frames are there, or are not, when the index is opened the next time."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+
+    def failing(_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(here.database, "_commit", failing)
+        patch.setattr(here.database._commits, "_work", failing)
+        with pytest.raises(Unfinished, match="disk I/O error"):
+            fakes.receive(here, BASE)
+    (file,) = fakes.files(here)
+    adopted = custody.adopt(file, here)
+    assert adopted
+    assert adopted.kind is Kind.NEW
+
+
 # -- the same UID again ----------------------------------------------------------------------------------------
 
 
@@ -242,6 +262,7 @@ VERSIONS: list[tuple[str, Callable[[], Sample], Kind, bool]] = [
     ("another name", lambda: changed(BASE, PatientName="OTHER^NAME"), Kind.CORRECTION, True),
     ("another patient", lambda: changed(BASE, PatientID="X9"), Kind.CORRECTION, True),
     ("another order", lambda: changed(BASE, AccessionNumber="A-2"), Kind.CORRECTION, True),
+    ("what is not indexed", lambda: changed(BASE, PatientComments="new"), Kind.CORRECTION, True),
     ("other pixels", lambda: changed(BASE, PixelData=PIXELS), Kind.CONFLICT, True),
     ("another series", lambda: changed(BASE, SeriesInstanceUID=OTHER), Kind.CONFLICT, True),
     ("another study", lambda: changed(BASE, StudyInstanceUID=OTHER), Kind.CONFLICT, True),
@@ -261,9 +282,12 @@ def test_a_second_version_is_kept_beside_the_first(
     with here.database.read():
         (referral,) = referrals.listed()
         kinds = [event.kind for event in audit.events()]
-        sent = [t.sop_instance_uid for t in queue.listed(10)]
-    assert referral.gate == ("quarantined" if stops else "open")
-    assert bool(study_of(here, BASE).quarantine) is stops
+        sent = [t.sop_instance_uid for t in ledger.listed(10)]
+    assert referral.gate == {Kind.VARIANT: "open", Kind.CORRECTION: "held", Kind.CONFLICT: "quarantined"}[kind]
+    assert bool(study_of(here, BASE).quarantine) is (kind is Kind.CONFLICT)
+    with here.database.read():
+        doubt = doubts.of(1)
+    assert (doubt and doubt.state) == {Kind.CORRECTION: "held", Kind.CONFLICT: "quarantined"}.get(kind)
     assert (f"{kind} kept" in kinds) is stops
     assert sent == [BASE.sop_instance]  # the second version is on its way to nobody
     assert fakes.receive(here, second).kind is Kind.DUPLICATE
@@ -286,7 +310,7 @@ def test_an_instance_from_another_site_is_kept_apart(here: Node) -> None:
     study = study_of(here, mine)
     with here.database.read():
         (referral,) = referrals.listed()
-        sent = [t.sop_instance_uid for t in queue.listed(10)]
+        sent = [t.sop_instance_uid for t in ledger.listed(10)]
         kinds = [event.kind for event in audit.events()]
     assert (study.site, study.instances, study.quarantine) == ("harbour", 1, "")
     assert "PEAK_CT of peak" in study.remark
@@ -302,7 +326,7 @@ def test_a_foreign_copy_does_not_take_the_place_of_the_owner_s(here: Node) -> No
     assert fakes.receive(here, theirs, "PEAK_CT").kind is Kind.DUPLICATE
     assert fakes.receive(here, theirs).kind is Kind.NEW
     with here.database.read():
-        assert {t.sop_instance_uid for t in queue.listed(10)} == {mine.sop_instance, theirs.sop_instance}
+        assert {t.sop_instance_uid for t in ledger.listed(10)} == {mine.sop_instance, theirs.sop_instance}
     assert study_of(here, mine).instances == 2
     assert len(fakes.files(here)) == 3
 
@@ -326,7 +350,7 @@ def test_an_orphan_is_adopted_as_it_was_received(here: Node) -> None:
     (version,) = versions_of(here, BASE)
     assert (version.sha256, version.size, version.partner) == (BASE.sha256, len(BASE.dataset), "CT1")
     with here.database.read():
-        assert [t.partner for t in queue.listed(10)] == ["PUBPACS"]
+        assert [t.partner for t in ledger.listed(10)] == ["PUBPACS"]
 
 
 @pytest.mark.parametrize("what", ["of no program of ours", "of a site that is gone", "no DICOM"])

@@ -8,9 +8,10 @@ import pytest
 
 from dicomnode.errors import UsageError
 from dicomnode.operations import refer
+from dicomnode.operations.confirm import prove
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, index, queue, referrals
+from dicomnode.store import audit, ledger, referrals
 from dicomnode.store.referrals import Referral
 from tests import fakes
 from tests.fakes import FakePartner
@@ -46,7 +47,7 @@ def only(node: Node) -> Referral:
 
 def queued(node: Node, partner: str = "PUBPACS") -> set[str]:
     with node.database.read():
-        return {t.sop_instance_uid for t in queue.listed(1000, partner=partner)}
+        return {t.sop_instance_uid for t in ledger.listed(1000, partner=partner)}
 
 
 def uids(*groups: list[Sample]) -> set[str]:
@@ -192,7 +193,7 @@ def test_an_image_of_a_study_that_was_sent_and_then_doubted_does_not_go(here: No
     fakes.complete(here)
     assert drain(here, fake).uids == [first.sop_instance]
     assert (only(here).state, only(here).reason) == ("quarantined", "two patients")
-    refer.release([only(here).id], "one patient after all", "anna", here)
+    here.database.write(lambda: refer.end_doubt(1, "one patient after all", here.clock(), here))
     assert drain(here, fake).uids == [first.sop_instance, late.sop_instance]
 
 
@@ -217,45 +218,90 @@ def test_a_hold_lasts_until_a_release(here: Node) -> None:
     assert texts == ["held by anna: the patient asked", "released by anna: no reason given"]
 
 
-def test_a_quarantine_wants_a_reason_to_end(here: Node) -> None:
+def test_a_hold_and_a_doubt_are_two_things(here: Node) -> None:
+    """Whichever goes first leaves the other in force."""
     fakes.receive_all(here, study()[0])
-    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
+    number = only(here).id
     fakes.complete(here)
-    assert not drain(here).sent
-    assert refer.hold([only(here).id], "more doubt", "anna", here) == []
-    with pytest.raises(UsageError, match="--reason"):
-        refer.release([only(here).id], "", "anna", here)
-    assert only(here).state == "quarantined"
-    refer.release([only(here).id], "looked at the images", "anna", here)
-    with here.database.read():
-        (found,) = index.studies(1)
-    assert found.quarantine == ""
+    for first, second in (("hold", "doubt"), ("doubt", "hold")):
+        for what in (first, second):
+            if what == "hold":
+                assert refer.hold([number], "the patient asked", "anna", here)
+            else:
+                here.database.write(lambda: refer.quarantine(1, "two patients", here.clock(), here))
+        assert (only(here).state, only(here).reason) == ("quarantined", "two patients; the patient asked")
+        for what in (first, second):
+            if what == "hold":
+                assert refer.release([number], "", "anna", here)
+            else:
+                here.database.write(lambda: refer.end_doubt(1, "one patient", here.clock(), here))
+            left = {first: second, second: ""}[what]
+            assert only(here).state == {"hold": "held", "doubt": "quarantined", "": "complete"}[left]
     assert len(drain(here).sent) == 2
 
 
-def test_a_quarantine_that_came_after_all_was_sent_can_be_ended(here: Node) -> None:
+def test_who_takes_a_hold_away_that_there_is_not_learns_what_stops_it(here: Node) -> None:
     fakes.receive_all(here, study()[0])
-    fakes.complete(here)
-    drain(here)
-    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
+    here.database.write(lambda: refer.quarantine(1, "two patients", here.clock(), here))
+    with pytest.raises(UsageError, match=r"two patients.*dicomnode quarantine release"):
+        refer.release([only(here).id], "all is well", "anna", here)
+    assert only(here).state == "quarantined"
+
+
+def test_a_hold_wants_a_reason(here: Node) -> None:
+    fakes.receive_all(here, study()[0])
     with pytest.raises(UsageError, match="--reason"):
-        refer.release([only(here).id], "", "anna", here)
-    assert refer.release([only(here).id], "looked at the images", "anna", here)
-    with here.database.read():
-        assert index.studies(1)[0].quarantine == ""
-    assert not refer.release([only(here).id], "again", "anna", here)
+        refer.hold([only(here).id], " ", "anna", here)
+    assert only(here).state == "receiving"
 
 
-def test_the_study_stays_in_quarantine_until_its_last_gate_opens(build: Callable[..., Node]) -> None:
+@pytest.mark.parametrize(("doubt", "state"), [(refer.quarantine, "quarantined"), (refer.correct, "held")])
+def test_a_doubt_stops_what_is_not_sent_at_all_partners(
+    build: Callable[..., Node], doubt: Callable[..., None], state: str
+) -> None:
     node = build(with_routes("name: both, when: {called: TO_GENERAL}, to: [PUBPACS, ISLPACS], wait: 60s"))
     fakes.receive_all(node, study()[0])
-    node.database.write(lambda: refer.quarantine(1, "doubt", node.clock(), node))
-    seen = []
-    for each in referred(node):
-        refer.release([each.id], "fine", "anna", node)
-        with node.database.read():
-            seen.append(index.studies(1)[0].quarantine)
-    assert seen == ["doubt", ""]
+    fakes.complete(node)
+    drain(node)
+    node.database.write(lambda: doubt(1, "which?", node.clock(), node))
+    assert {r.partner: r.state for r in referred(node)} == {"PUBPACS": "sent", "ISLPACS": state}
+    with node.database.read():
+        events = [(event.kind, event.text) for event in audit.events()]
+    assert events[-1] == (f"referral {state}", "which?")
+    node.database.write(lambda: refer.end_doubt(1, "that one", node.clock(), node))
+    assert {r.state for r in referred(node)} == {"sent", "complete"}
+
+
+# -- quiet time by modality ------------------------------------------------------------------------------------
+
+WAITS = "name: scans, when: {called: TO_GENERAL}, to: [PUBPACS], wait: {CT: 60s, MR: 300s, default: 30s}"
+
+
+CAME = [((0,), 60), ((2,), 30), ((0, 1), 300), ((1, 0), 300), ((1, 0, 1), 300)]
+"""Which groups instances came of, and how long (s) the study waits after the last."""
+
+
+@pytest.mark.parametrize(("groups", "seconds"), CAME)
+def test_a_study_waits_as_long_as_its_slowest_modality(
+    build: Callable[..., Node], groups: tuple[int, ...], seconds: int
+) -> None:
+    node = build(with_routes(WAITS))
+    made = study(ct=1, mr=2, sr=1)
+    taken = [iter(group) for group in made]
+    fakes.receive_all(node, [next(taken[group]) for group in groups])
+    fakes.complete(node, seconds - 1)
+    assert only(node).progress == "receiving"
+    fakes.complete(node, 1)
+    assert only(node).progress == "complete"
+
+
+def test_what_came_before_its_route_was_chosen_counts_for_the_quiet_time(build: Callable[..., Node]) -> None:
+    node = build(with_routes(WAITS))
+    ct, mr, _ = study(ct=1, mr=1)
+    fakes.receive_all(node, mr, called="REFERNODE")
+    fakes.receive_all(node, ct)
+    fakes.complete(node, 299)
+    assert only(node).progress == "receiving"
 
 
 def test_a_study_in_quarantine_opens_its_referrals_closed(here: Node) -> None:
@@ -272,3 +318,15 @@ def test_a_referral_that_there_is_not_changes_nothing(here: Node, change: Callab
     with pytest.raises(UsageError, match="no referral 99"):
         change([only(here).id, 99], "why", "anna", here)
     assert only(here).state == "receiving"
+
+
+def test_a_study_of_which_everything_is_skipped_says_so(build: Callable[..., Node]) -> None:
+    """There is nothing to prove and nothing to wait for: nobody has to wonder why it is not confirmed."""
+    (made,) = make_instances(1)
+    node = build(fakes.CONFIG.replace("PUBPACS:  {", f"PUBPACS:  {{skip_classes: [{made.sop_class}], "))
+    fakes.receive(node, made)
+    fakes.complete(node)
+    prove(node.config.partners["PUBPACS"], FakePartner(), node, lambda: False)
+    with node.database.read():
+        (found,) = referrals.listed()
+    assert (found.state, found.reason) == ("sent", "nothing to send: each of its 1 instance(s) is skipped")

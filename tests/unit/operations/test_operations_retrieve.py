@@ -9,12 +9,13 @@ from itertools import islice
 import pytest
 
 from dicomnode.errors import BadIdentifier, GateClosed, UnknownDestination
-from dicomnode.operations import housekeep, refer, retrieve
+from dicomnode.operations import housekeep, quarantine, refer, retrieve
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Originator, Outgoing
 from dicomnode.operations.retrieve import Plan, SubOperation
 from dicomnode.rules.matching import Model
-from dicomnode.store import audit, queue, referrals
+from dicomnode.store import audit, lanes, ledger, queue, referrals
+from dicomnode.store.database import one
 from tests import fakes
 from tests.fakes import FakePartner
 from tests.node import wait_until
@@ -32,9 +33,9 @@ def send(node: Node, made: Plan, fake: FakePartner) -> list[SubOperation]:
     return [done for done in retrieve.send(made, WHO, fake, node, lambda: False) if done]
 
 
-def ledger(node: Node) -> list[tuple[str, str, int | None]]:
+def transfers(node: Node) -> list[tuple[str, str, int | None]]:
     with node.database.read():
-        return [(t.partner, t.state, t.last_status) for t in queue.listed(100)]
+        return [(t.partner, t.state, t.last_status) for t in ledger.listed(100)]
 
 
 def referred(node: Node) -> list[referrals.Referral]:
@@ -59,7 +60,7 @@ def test_a_workstation_moves_its_own_site_s_study_to_itself(here: Node, study: l
     assert done == [SubOperation(s.sop_instance, completed=True) for s in study]
     assert [(s.dataset, s.partner, s.originator) for s in fake.sent] == [(s.dataset, "RAD_WS", WHO) for s in study]
     assert not referred(here)  # no border was crossed
-    assert not ledger(here)
+    assert not transfers(here)
 
 
 def test_one_series_or_image_can_be_chosen(here: Node, study: list[Sample]) -> None:
@@ -134,7 +135,7 @@ def test_a_move_across_opens_a_referral_and_writes_every_result_down(here: Node,
     fake = FakePartner(statuses={study[1].sop_instance: 0xB000})
     done = send(here, plan(here, "PUBPACS", study=study[0].study), fake)
     assert [(d.completed, d.warning) for d in done] == [(True, False), (True, True), (True, False)]
-    assert ledger(here) == [("PUBPACS", "delivered", 0), ("PUBPACS", "delivered", 0xB000), ("PUBPACS", "delivered", 0)]
+    assert transfers(here) == [("PUBPACS", "delivered", status) for status in (0, 0xB000, 0)]
     (found,) = referred(here)
     assert (found.route, found.state, found.delivered) == ("C-MOVE by RAD_WS", "sent", 3)
     with here.database.read():
@@ -146,7 +147,7 @@ def test_a_referral_is_not_sent_while_its_move_goes_on(here: Node, study: list[S
     made = plan(here, "PUBPACS", study=study[0].study)
     moving = retrieve.send(made, WHO, FakePartner(), here, lambda: False)
     list(islice(moving, 1))
-    housekeep.tidy(here)
+    housekeep.tidy(here, fakes.FakeCallers())
     assert referred(here)[0].state == "sending"
     list(moving)
     assert referred(here)[0].state == "sent"
@@ -156,7 +157,7 @@ def test_a_move_that_is_given_up_leaves_no_referral_under_way(here: Node, study:
     made, fake = plan(here, "PUBPACS", study=study[0].study), FakePartner()
     assert len([d for d in retrieve.send(made, WHO, fake, here, lambda: len(fake.sent) == 1) if d]) == 1
     assert referred(here)[0].state == "sent"
-    assert len(ledger(here)) == 1
+    assert len(transfers(here)) == 1
 
 
 def test_a_move_that_was_killed_is_settled_by_the_next_start(here: Node, study: list[Sample]) -> None:
@@ -184,8 +185,8 @@ def test_what_fails_is_told_and_not_queued(
     done = send(here, plan(here, "PUBPACS", study=study[0].study), fake)
     assert [d.completed for d in done] == completed
     assert [d.sop_instance_uid for d in done] == [s.sop_instance for s in study]
-    assert [state for _, state, _ in ledger(here)] == ["delivered" if c else "dropped" for c in completed]
-    assert referred(here)[0].state == "failed"
+    assert [state for _, state, _ in transfers(here)] == ["delivered" if c else "dropped" for c in completed]
+    assert referred(here)[0].state == ("sent" if any(completed) else "failed")
     assert not forward(here.config.partners["PUBPACS"], FakePartner(), here, lambda: False)
 
     assert all(d.completed for d in send(here, plan(here, "PUBPACS", study=study[0].study), FakePartner()))
@@ -354,7 +355,7 @@ def test_a_failed_move_takes_nothing_back(here: Node) -> None:
     fakes.complete(here)
     forward(here.config.partners["PUBPACS"], FakePartner(), here, lambda: False)
     send(here, plan(here, "PUBPACS", study=made[0].study), FakePartner(status=0xA700))
-    assert ledger(here) == [("PUBPACS", "delivered", 0)] * 2
+    assert transfers(here) == [("PUBPACS", "delivered", 0)] * 2
     assert referred(here)[0].state == "sent"
 
 
@@ -363,7 +364,7 @@ def test_an_unreachable_destination_charges_the_queue_nothing(here: Node) -> Non
     fakes.receive_all(here, made)
     send(here, plan(here, "PUBPACS", study=made[0].study), FakePartner(unreachable=True))
     with here.database.read():
-        assert [(t.state, t.attempts) for t in queue.listed(10)] == [("queued", 0)] * 2
+        assert [(t.state, t.attempts) for t in ledger.listed(10)] == [("queued", 0)] * 2
 
 
 def test_a_closed_gate_stops_a_move(here: Node) -> None:
@@ -371,6 +372,140 @@ def test_a_closed_gate_stops_a_move(here: Node) -> None:
     fakes.receive_all(here, made)
     number = referred(here)[0].id
     refer.hold([number], "wait", "anna", here)
-    with pytest.raises(GateClosed, match=f"referral {number} is held"):
-        plan(here, "PUBPACS", study=made[0].study)
+    for title in ("PUBPACS", "PUB_WS"):  # another AE of the same hospital, too
+        with pytest.raises(GateClosed, match=f"referral {number} is held"):
+            plan(here, title, study=made[0].study)
+    assert plan(here, "ISLPACS", study=made[0].study).referrals  # another hospital's own
     assert plan(here, "RAD_WS", study=made[0].study).instances  # within the site it may
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_study_that_was_corrected_crosses_no_flow(here: Node, sent: bool) -> None:
+    """Neither what was sent before, nor what nobody refers; its own site goes on seeing what is current."""
+    made = make_instances(1, seed="corrected")
+    fakes.receive_all(here, made, called="TO_GENERAL" if sent else "REFERNODE")
+    fakes.complete(here)
+    forward(here.config.partners["PUBPACS"], FakePartner(), here, lambda: False)
+    fakes.receive_all(here, make_instances(1, seed="corrected", PatientName="NEW^NAME"), called="REFERNODE")
+    for title in ("PUBPACS", "ISLPACS"):
+        with pytest.raises(GateClosed, match="corrected"):
+            plan(here, title, study=made[0].study)
+    assert len(referred(here)) == sent
+    assert len(plan(here, "RAD_WS", study=made[0].study).instances) == 1
+    quarantine.release(made[0].study, 2, "called the ward", "anna", here)
+    assert plan(here, "ISLPACS", study=made[0].study).referrals
+
+
+# -- a person's word -------------------------------------------------------------------------------------------
+
+
+def say(node: Node, word: Callable[[list[int]], object], instance: int = 1) -> None:
+    """Do something to the transfer of an instance to PUBPACS."""
+    node.database.write(lambda: word([one("SELECT id FROM transfers WHERE instance = ?", instance)[0]]))
+
+
+WORDS = [
+    lambda ids: queue.drop(ids, "dropped by anna: wrong patient", 1),
+    lambda ids: queue.hold(ids, "held by anna: wrong patient"),
+]
+
+
+@pytest.mark.parametrize("word", WORDS, ids=["drop", "hold"])
+def test_what_a_person_has_held_or_dropped_is_not_moved(here: Node, word: Callable[[list[int]], object]) -> None:
+    made = make_instances(2, seed="word")
+    fakes.receive_all(here, made)
+    fakes.complete(here)
+    say(here, word)
+    before = transfers(here)
+    for title in ("PUBPACS", "PUB_WS"):
+        for caller in ("PUBPACS", "PUB_WS"):  # the hospital does not even see it
+            seen = plan(here, title, caller, made[0].study).instances
+            assert [each.sop_instance_uid for each in seen] == [made[1].sop_instance]
+        fake = FakePartner()
+        done = send(here, plan(here, title, study=made[0].study), fake)
+        assert done == [SubOperation(m.sop_instance, completed=m is made[1]) for m in made]
+        assert fake.uids == [made[1].sop_instance]
+    assert transfers(here)[0] == before[0]
+    with here.database.read():
+        told = [event for event in audit.events() if event.kind == "instances withheld"]
+    assert len(told) == 2
+    assert "wrong patient" in told[0].text
+    keys = {"SeriesInstanceUID": made[0].series, "SOPInstanceUID": made[0].sop_instance}
+    with pytest.raises(GateClosed, match="wrong patient"):
+        plan(here, "PUB_WS", study=made[0].study, level="IMAGE", **keys)
+    assert plan(here, "ISLPACS", study=made[0].study).withheld == {}  # another hospital's own
+    assert plan(here, "RAD_WS", study=made[0].study).withheld == {}
+
+
+def test_what_a_partner_is_not_sent_is_not_moved_to_it(build: Callable[..., Node]) -> None:
+    made = make_instances(2, seed="skip")
+    ct = made[0].sop_class
+    node = build(fakes.CONFIG.replace("PUBPACS:  {", f"PUBPACS:  {{skip_classes: [{ct}], "))
+    fakes.receive_all(node, made)
+    for caller in ("PUBPACS", "PUB_WS"):
+        assert plan(node, "PUBPACS", caller, made[0].study).instances == ()
+    fakes.receive_all(node, other := make_instances(2, seed="unreferred"), called="REFERNODE")
+    for study in (made[0].study, other[0].study):
+        with pytest.raises(GateClosed, match="skip_classes"):
+            plan(node, "PUBPACS", study=study)
+        assert len(send(node, plan(node, "PUB_WS", study=study), FakePartner())) == 2
+
+
+def test_a_lane_that_a_person_holds_is_not_moved_along(here: Node) -> None:
+    made = make_instances(1, seed="lane")
+    fakes.receive_all(here, made)
+    here.database.write(lambda: lanes.hold("PUBPACS", "held by anna: wrong cable"))
+    for title, caller in (("PUBPACS", "RAD_WS"), ("PUB_WS", "RAD_WS"), ("PUB_WS", "PUB_WS"), ("PUBPACS", "PUBPACS")):
+        with pytest.raises(GateClosed, match="the lane of PUBPACS is held by anna: wrong cable"):
+            plan(here, title, caller, made[0].study)
+    other = make_instances(1, seed="not for PUBPACS")
+    fakes.receive_all(here, other, called="REFERNODE")
+    with pytest.raises(GateClosed, match="wrong cable"):
+        plan(here, "PUBPACS", study=other[0].study)
+    assert len(referred(here)) == 1
+    assert plan(here, "PUB_WS", study=other[0].study).referrals
+    assert plan(here, "ISLPACS", study=made[0].study).referrals
+
+
+def doubt(node: Node) -> None:
+    node.database.write(lambda: refer.quarantine(1, "doubt", node.clock(), node))
+
+
+def correct(node: Node) -> None:
+    node.database.write(lambda: refer.correct(1, "a new name", node.clock(), node))
+
+
+def hold_referral(node: Node) -> None:
+    refer.hold([1], "wait", "anna", node)
+
+
+def hold_lane(node: Node) -> None:
+    node.database.write(lambda: lanes.hold("PUBPACS", "held by anna"))
+
+
+STOPS = {"quarantined": doubt, "corrected": correct, "referral 1 is held": hold_referral, "lane of PUBPACS": hold_lane}
+
+
+@pytest.mark.parametrize("why", STOPS)
+@pytest.mark.parametrize("associations", [1, 3])
+def test_a_move_ends_when_the_study_may_cross_no_more(build: Callable[..., Node], why: str, associations: int) -> None:
+    node = build(fakes.CONFIG.replace("PUBPACS:  {", f"PUBPACS:  {{associations: {associations}, "))
+    made = [*make_instances(8, seed="ends"), *make_instances(1, seed="ends", series=2, modality="MR")]
+    fakes.receive_all(node, made, called="REFERNODE")
+    lock = threading.Lock()
+
+    def stop(_: Outgoing) -> None:
+        with lock:
+            if len(fake.sent) == 0 and not stopped:
+                stopped.append(True)
+                STOPS[why](node)
+
+    stopped = list[bool]()
+    fake = FakePartner(on_send=stop)
+    done = send(node, plan(node, "PUBPACS", study=made[0].study), fake)
+    assert len(done) == len(made)
+    assert 1 <= len(fake.sent) == sum(each.completed for each in done) <= 2 * associations
+    with node.database.read():
+        reasons = {t.reason for t in ledger.listed(100, state="dropped")}
+    assert len(reasons) == 1
+    assert why in reasons.pop()

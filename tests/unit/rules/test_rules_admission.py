@@ -90,7 +90,7 @@ def test_everybody_else_is_refused(
 def test_one_without_rights_is_known_and_may_verify(config: NodeConfig) -> None:
     partner = admission.admit(config, Caller("TARGET", "REFERNODE", "10.9.0.5"))
     assert partner == config.partners["TARGET"]
-    assert not admission.services(config, config.partners["TARGET"])
+    assert admission.services(config, config.partners["TARGET"]) == {Service.RESULTS}
 
 
 def test_one_that_speaks_tls_only_is_refused_in_clear(config: NodeConfig) -> None:
@@ -129,11 +129,12 @@ def test_who_could_be_two_is_nobody(config: NodeConfig) -> None:
 def test_rights_are_what_the_configuration_says(config: NodeConfig) -> None:
     assert admission.services(config, config.partners["CT1"]) == {Service.STORE}
     assert admission.services(config, config.partners["WS"]) == {Service.FIND, Service.MOVE}
-    assert admission.services(config, config.partners["TARGET"]) == frozenset()
+    assert admission.services(config, config.partners["TARGET"]) == {Service.RESULTS}  # it is sent something
 
 
-def test_nobody_stores_from_whom_nothing_may_flow(config: NodeConfig) -> None:
-    public = config.partners["CT1"].model_copy(update={"site": "general", "may": frozenset({"store", "find"})})
+def test_nobody_stores_or_asks_for_commitment_from_whom_nothing_may_flow(config: NodeConfig) -> None:
+    may = frozenset({"store", "commit", "find"})
+    public = config.partners["CT1"].model_copy(update={"site": "general", "may": may})
     assert admission.services(config, public) == {Service.FIND}
 
 

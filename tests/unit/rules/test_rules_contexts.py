@@ -34,8 +34,8 @@ def answer(config: NodeConfig, partner: str, *proposals: Proposal) -> list[Answe
 RIGHTS = [
     ("CT1", {ECHO, CT}),
     ("RAD_WS", {ECHO, FIND, MOVE, PFIND, PMOVE}),
-    ("ISLPACS", {ECHO, FIND, PFIND}),
-    ("PUBPACS", {ECHO, FIND, MOVE, PFIND, PMOVE}),
+    ("ISLPACS", {ECHO, FIND, PFIND, COMMIT}),
+    ("PUBPACS", {ECHO, FIND, MOVE, PFIND, PMOVE, COMMIT}),
 ]
 
 
@@ -140,3 +140,50 @@ def test_each_pair_is_one_context_with_an_odd_id() -> None:
     assert [p.id for p in proposals] == list(range(1, 256, 2))
     assert [(p.abstract_syntax, p.transfer_syntaxes) for p in proposals] == [(uid, (JPEG,)) for uid, _ in pairs]
     assert all(p.roles is None for p in proposals)
+
+
+COMMITTING = fakes.CONFIG.replace(
+    "CT1:      {site: harbour, address: 10.1.0.0/24, may: [store]}",
+    "CT1:      {site: harbour, host: 10.1.0.9, port: 104, may: [store, commit]}\n"
+    "  HUB:      {site: general, host: 10.9.0.7, port: 104, may: [commit]}\n"
+    "  BOTH:     {site: harbour, host: 10.1.0.8, port: 104, may: [commit]}\n"
+    "  VERIFIER: {site: harbour, address: 10.1.0.7}",
+).replace(
+    "PUBPACS:  {site: general, host: 10.9.0.5, port: 104,",
+    "PUBPACS:  {site: general, host: 10.9.0.5, port: 104, confirm: {results_from: [VERIFIER]},",
+).replace("to: [PUBPACS]", "to: [PUBPACS, BOTH]")
+COMMITMENT = [  # partner, (SCU, SCP) as proposed → result, the roles in the answer, the roles that it has
+    ("CT1", None, 0, None, (True, False)),
+    ("CT1", (True, False), 0, (True, False), (True, False)),
+    ("CT1", (True, True), 0, (True, False), (True, False)),
+    ("CT1", (False, True), 1, None, (False, False)),
+    ("PUBPACS", None, 0, None, (False, True)),
+    ("PUBPACS", (False, True), 0, (False, True), (False, True)),
+    ("PUBPACS", (True, True), 0, (False, True), (False, True)),
+    ("PUBPACS", (True, False), 1, None, (False, False)),
+    ("PUB_WS", None, 0, None, (False, True)),  # a flow reaches it
+    ("HUB", (True, True), 0, (False, True), (False, True)),  # nothing may flow from its site: there is nothing to ask
+    ("VERIFIER", (False, True), 0, (False, True), (False, True)),  # results_from
+    ("BOTH", (True, True), 0, (True, True), (True, True)),
+    ("BOTH", None, 0, None, (True, True)),
+    ("BOTH", (False, False), 1, None, (False, False)),
+    ("RAD_WS", None, 3, None, (False, False)),  # no right, and nothing is sent to it but within its site
+    ("PEAK_CT", (True, False), 3, None, (False, False)),
+]
+
+
+@pytest.mark.parametrize(("partner", "roles", "result", "given", "acts"), COMMITMENT)
+def test_who_may_ask_for_commitment_and_who_has_results(
+    tmp_path: Path,
+    partner: str,
+    roles: tuple[bool, bool] | None,
+    result: int,
+    given: tuple[bool, bool] | None,
+    acts: tuple[bool, bool],
+) -> None:
+    text = COMMITTING.replace("may: [commit]}\n  BOTH", "may: []}\n  BOTH")
+    config = fakes.configuration(text, tmp_path)
+    config.partners["HUB"] = config.partners["HUB"].model_copy(update={"may": ("commit",)})  # a file could not say so
+    (found,) = answer(config, partner, Proposal(1, COMMIT, (IMPLICIT, EXPLICIT), roles))
+    assert (found.result, found.roles, found.acts) == (result, given, acts)
+    assert found.result or found.transfer_syntax == EXPLICIT

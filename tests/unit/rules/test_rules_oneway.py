@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from dicomnode.config.model import NodeConfig
+from dicomnode.operations import configure
 from dicomnode.rules import oneway
+from dicomnode.rules.admission import Service, services
 from tests import fakes
 
 HEAD = fakes.CONFIG.split("routes:\n")[0]
@@ -18,9 +20,9 @@ UP = {(a, b) for a in SITES[:2] for b in SITES[2:]}
 DOWN = {(b, a) for a, b in UP}
 BESIDE = {("harbour", "peak"), ("peak", "harbour")}
 FLOWS = [
-    ("[]", OWN, set()),
+    ("[]", OWN, {"harbour", "peak"}),
     ("[private -> public]", OWN | UP, {"harbour", "peak"}),
-    ("[public -> private]", OWN | DOWN, {"general", "island"}),
+    ("[public -> private]", OWN | DOWN, set(SITES)),
     ("[private -> private]", OWN | BESIDE, {"harbour", "peak"}),
     ("[private -> public, public -> private]", OWN | UP | DOWN, set(SITES)),
 ]
@@ -38,6 +40,15 @@ def test_the_matrix_is_what_the_flows_say(
     config = fakes.configuration(HEAD.replace("may: [store]", "may: [find]") + f"flows: {flows}\n", tmp_path)
     assert {pair for pair in PAIRS if oneway.may_flow(config, *pair)} == allowed
     assert {site for site in SITES if oneway.may_give(config, site)} == givers
+
+
+def test_a_private_site_stores_for_itself_where_nothing_may_flow() -> None:
+    """As the shipped example of an archive alone has it; and nothing crosses all the same."""
+    config = configure.read(Path(__file__).parents[3] / "config/examples/store-only.yaml")
+    assert Service.STORE in services(config, config.partners["CT1"])
+    assert not oneway.may_flow(config, "harbour", "elsewhere")
+    never = dict(configure.sentences(config))["What can never happen"]
+    assert not any("can store nothing" in each for each in never)
 
 
 def test_by_default_nothing_flows_back(tmp_path: Path) -> None:

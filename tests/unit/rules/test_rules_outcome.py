@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnode.errors import AssociationLost, ContextMissing, PartnerError, Rejected, Unreachable
+from dicomnode.errors import AssociationLost, ContextMissing, PartnerError, Rejected, RejectedForGood, Unreachable
 from dicomnode.rules import outcome
 from dicomnode.rules.outcome import Delivered, Later, Never, Scope
 
 D, N = Delivered, Never
 INSTANCE, ASSOCIATION, PARTNER = Scope.INSTANCE, Scope.ASSOCIATION, Scope.PARTNER
-STATUSES = [  # status, meaning before the first attempt, after it, after two
+STATUSES = [  # status, meaning where it was never refused, once, twice
     (0x0000, D, D, D),
     (0xB000, D, D, D),
     (0xB006, D, D, D),
@@ -29,7 +29,7 @@ STATUSES = [  # status, meaning before the first attempt, after it, after two
     (0xC000, INSTANCE, INSTANCE, N),
     (0xC123, INSTANCE, INSTANCE, N),
     (0x0117, INSTANCE, INSTANCE, N),
-    (0x0111, N, N, N),
+    (0x0111, D, D, D),
     (0x0112, N, N, N),
     (0x0122, N, N, N),
     (0x0124, N, N, N),
@@ -52,16 +52,36 @@ def kind(found: outcome.Outcome) -> object:
 
 @pytest.mark.parametrize(("status", "first", "second", "third"), STATUSES)
 def test_a_status_means_delivered_later_or_never(status: int, first: object, second: object, third: object) -> None:
-    found = [outcome.of_status(status, attempts) for attempts in range(3)]
+    found = [outcome.of_status(status, refused) for refused in range(3)]
     assert [kind(each) for each in found] == [first, second, third]
     if status:
         assert all(each.reason.endswith(f"({status:04X}H)") for each in found)
 
 
+COUNTED = {0xA900, 0xA9FF, 0xC000, 0xC123, 0x0117, 0x0210, 0x0211, 0x0212}
+CONFIGURED = {0x0112, 0x0122, 0x0124, 0x0214}
+
+
+@pytest.mark.parametrize("status", [status for status, *_ in STATUSES])
+def test_only_what_says_that_it_cannot_take_it_is_counted(status: int) -> None:
+    found = outcome.of_status(status, 0)
+    assert (isinstance(found, Later) and found.refused) == (status in COUNTED)
+    assert (isinstance(found, Never) and found.configuration) == (status in CONFIGURED)
+
+
+def test_a_partner_that_keeps_an_old_version_is_not_said_to_have_the_new_one() -> None:
+    assert isinstance(outcome.of_status(0x0111, 0), Delivered)
+    found = outcome.of_status(0x0111, 0, replaces=True)
+    assert isinstance(found, Never)
+    assert not found.configuration
+    assert "another version" in found.reason
+    assert isinstance(outcome.of_status(0x0000, 0, replaces=True), Delivered)
+
+
 @given(st.integers(0, 0xFFFF), st.integers(0, 50))
 def test_only_a_success_or_a_warning_is_delivered(status: int, attempts: int) -> None:
     delivered = isinstance(outcome.of_status(status, attempts), Delivered)
-    assert delivered == (status in (0, 1, 0x0107, 0x0116) or status >> 12 == 0xB)
+    assert delivered == (status in (0, 1, 0x0107, 0x0111, 0x0116) or status >> 12 == 0xB)
 
 
 @given(st.integers(0, 0xFFFF))
@@ -98,7 +118,7 @@ def test_a_status_in_words(status: int, text: str) -> None:
 ERRORS: list[tuple[PartnerError, object]] = [
     (Unreachable("x"), PARTNER),
     (Rejected("x"), PARTNER),
-    (Rejected("x"), PARTNER),
+    (RejectedForGood("x"), PARTNER),
     (PartnerError("x"), PARTNER),
     (AssociationLost("x"), ASSOCIATION),
     (ContextMissing("x"), Never),
@@ -109,6 +129,16 @@ ERRORS: list[tuple[PartnerError, object]] = [
 def test_an_error_has_a_scope(error: PartnerError, meaning: object) -> None:
     found = outcome.of_error(error)
     assert (kind(found), found.reason) == (meaning, "x")
+
+
+def test_only_who_says_that_trying_again_will_not_help_is_asked_seldom() -> None:
+    slow = {error.__class__: outcome.of_error(error) for error, _ in ERRORS}
+    assert [kind for kind, found in slow.items() if isinstance(found, Later) and found.slow] == [RejectedForGood]
+
+
+def test_what_is_further_ahead_than_any_delay_was_written_by_another_clock() -> None:
+    now = 1_790_000_000 * SECOND
+    assert outcome.next_attempt_at(now, 0, 30, 3600, 1.0) <= outcome.furthest(now, 3600) == now + 4050 * SECOND
 
 
 # -- back-off --------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from dicomnode.operations.forward import slots
 from dicomnode.operations.ports import Node, now
 from dicomnode.run import lanes
-from dicomnode.run.lanes import Lane, Lanes
+from dicomnode.run.lanes import Errand, Lane, Lanes, errands
 from dicomnode.store import lanes as store
 from dicomnode.store.database import execute
 from dicomnode.store.lanes import Pause
@@ -73,8 +74,8 @@ def test_idle_lanes_ask_the_index_nothing(
     node: Node, partner: FakePartner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[str] = []
-    monkeypatch.setattr(lanes.lanes, "due", lambda name, _: looks.append(name))
-    monkeypatch.setattr(lanes, "forward", lambda known, *_: looks.append(known.name))
+    idle = Errand("idle", lambda known, *_: looks.append(known.name), lambda known, _: looks.append(known.name), slots)  # type: ignore
+    monkeypatch.setattr(lanes, "errands", lambda _: (idle,))
     made = Lanes(node, partner)
     made.start()
     once = sorted(2 * [each.name for each in node.config.partners.values() if each.is_destination])
@@ -129,7 +130,7 @@ def test_drained_lanes_end(node: Node, partner: FakePartner) -> None:
 
 
 def test_a_call_that_comes_while_a_slot_looks_is_not_missed(node: Node) -> None:
-    lane = Lane(node.config.partners["PUBPACS"])
+    lane = Lane(node.config.partners["PUBPACS"], errands(node)[0])
     heard = lane.calls
     lane.call()
     began = time.monotonic()

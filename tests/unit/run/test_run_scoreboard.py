@@ -57,6 +57,21 @@ def test_the_last_are_kept_for_those_that_do_not_store(shared: int) -> None:
     assert take(two, light=True) == ""
 
 
+def test_who_has_an_association_open_with_anybody_is_calling(shared: int) -> None:
+    one, two = rows(shared, 2)
+    board = Scoreboard(shared)
+    assert not board.is_calling("CT1")
+    take(one)
+    take(two, address="10.1.0.6")
+    assert board.is_calling("CT1")
+    assert not board.is_calling("CT2")
+    assert not board.is_calling(HERE)
+    one.leave(CT1, HERE)
+    assert board.is_calling("CT1")
+    board.clear(1)  # its acceptor was killed
+    assert not board.is_calling("CT1")
+
+
 def test_a_partner_has_its_own_limit_and_leaves_the_others_theirs(shared: int) -> None:
     one, two = rows(shared, 2)
     assert [take(one, CT2, "10.1.0.1"), take(two, CT2, "10.1.0.2")] == ["", ""]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -42,10 +43,10 @@ def test_it_sleeps_until_a_signal_or_a_deadline(idle: Supervisor) -> None:
 
 def test_who_does_not_end_is_killed_and_not_every_moment_again(idle: Supervisor) -> None:
     late = worker(kill_at=time.monotonic() - 1)
-    late.process = Mock(pid=1, **{"poll.return_value": None})
+    late.process = Mock(pid=1, is_gone=False)
     idle._workers, idle._hire_at = [late], time.monotonic() + 60
     idle._tend()
-    assert late.process.kill.call_count == 1
+    assert late.process.signal.call_args_list == [call(signal.SIGKILL)]
     rest = idle._rest()
     assert rest is not None
     assert rest > 1

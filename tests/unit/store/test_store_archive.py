@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,13 @@ def test_a_file_is_kept_under_the_hour_of_its_arrival(archive: Archive) -> None:
     assert path.read_bytes() == HEADER + b"dataset"
     assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0
     assert archive.measure(stored.file, len(HEADER)) == stored
-    assert archive.holds(stored.file, 7)
-    assert not archive.holds(stored.file, 8)
+    assert archive.holds(stored.file, stored)
+    assert not archive.holds(stored.file, replace(stored, size=8))
+    assert not archive.holds(stored.file, replace(stored, sha256="0" * 64))
     archive.remove(stored.file)
     archive.remove(stored.file)
     assert there(archive) == []
-    assert not archive.holds(stored.file, 7)
+    assert not archive.holds(stored.file, stored)
 
 
 def test_file_name_and_folder_are_synced_in_this_order(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +160,8 @@ def test_a_full_disk_leaves_nothing(archive: Archive, call: str, n: int, monkeyp
         with pytest.raises(OutOfResources, match="No space left"):
             kept.extend(keep().file for _ in range(3))  # a later file meets it where the first did not come so far
     assert there(archive) == sorted(kept)
-    assert archive.holds(keep().file, 7)
+    again = keep()
+    assert archive.holds(again.file, again)
 
 
 def test_a_write_that_takes_less_than_it_was_given_goes_on(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

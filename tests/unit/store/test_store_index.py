@@ -9,7 +9,7 @@ from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
 from dicomnode.operations.ports import Node
 from dicomnode.store import index
 from dicomnode.store.archive import Stored
-from dicomnode.store.database import one, rows
+from dicomnode.store.database import execute, one, rows
 from dicomnode.store.index import AnotherVersion, Kind, Recorded
 from tests import fakes
 from tests.samples import make_instances
@@ -61,7 +61,7 @@ def test_a_second_version_wants_to_be_compared_first(here: Node, seen: SopInstan
     record(here, seen, "a")
     with pytest.raises(AnotherVersion) as caught:
         record(here, seen, "b")
-    assert caught.value.file == "instances/a"
+    assert (caught.value.instance, caught.value.file) == (1, "instances/a")
     with here.database.read():
         assert one("SELECT count(*) FROM instances") == (1,)
 
@@ -76,6 +76,17 @@ def test_a_second_version_is_numbered_and_not_current(here: Node, seen: SopInsta
     assert found == [(1, "new", True, "instances/a"), (2, kind, False, "instances/b")]
     again = record(here, seen, "c", sha="b")
     assert (again.kind, again.file) == (Kind.DUPLICATE, "instances/b")
+    assert again.sent_as == (first.instance if kind is Kind.VARIANT else None)
+
+
+def test_a_version_has_a_number_that_none_has(here: Node, seen: SopInstance) -> None:
+    """Of three versions an earlier one may be lost for good, with its page of the index."""
+    for file in "abc":
+        record(here, seen, file, kind=Kind.CORRECTION)
+    here.database.write(lambda: execute("DELETE FROM instances WHERE version = 2"))
+    record(here, seen, "d", kind=Kind.CORRECTION)
+    with here.database.read():
+        assert [(v.version, v.file) for v in index.versions(1)][1:] == [(3, "instances/c"), (4, "instances/d")]
 
 
 def test_another_site_is_foreign_and_counts_for_itself(here: Node, seen: SopInstance) -> None:
@@ -114,6 +125,38 @@ def test_a_file_that_was_lost_is_replaced(here: Node, seen: SopInstance) -> None
         assert [v.file for v in index.versions(1)] == ["instances/b"]
 
 
+def spoil(node: Node, column: str, value: object) -> None:
+    node.database.write(lambda: execute(f"UPDATE instances SET {column} = ? WHERE file = 'instances/a'", value))
+
+
+@pytest.mark.parametrize(("column", "value"), [("damage", "its digest differs"), ("evicted_at", 7)])
+def test_a_file_that_is_gone_or_damaged_is_taken_in_again(
+    here: Node, seen: SopInstance, column: str, value: object
+) -> None:
+    first = record(here, seen, "a")
+    spoil(here, column, value)
+    again = record(here, seen, "b", "a")
+    assert (again.kind, again.instance, again.sent_as) == (Kind.DUPLICATE, first.instance, first.instance)
+    assert (again.file, again.replaced) == ("instances/b", "instances/a")
+    with here.database.read():
+        assert one("SELECT damage, evicted_at, current, file FROM instances") == ("", None, 1, "instances/b")
+    assert record(here, seen, "c", "a").file == "instances/b"
+
+
+def test_what_was_evicted_is_not_offered_to_anybody(here: Node, seen: SopInstance) -> None:
+    record(here, seen, "a")
+    spoil(here, "evicted_at", 7)
+    with here.database.read():
+        assert index.of_study(1) == []
+
+
+def test_an_instance_is_known_without_its_file(here: Node, seen: SopInstance) -> None:
+    first = record(here, seen, "a")
+    with here.database.read():
+        known = index.as_indexed(first.instance)
+    assert known == seen._replace(issuer_of_patient_id="ISSUER", notes=())
+
+
 def test_studies_are_listed_the_newest_first(here: Node) -> None:
     made = [make_instances(2, seed=n, modality=m)[0] for n, m in enumerate(("CT", "MR"))]
     fakes.receive_all(here, made)
@@ -123,18 +166,7 @@ def test_studies_are_listed_the_newest_first(here: Node) -> None:
         assert index.study(made[0].study) == first
         assert index.study("1.2.3") is None
         assert index.studies(1) == [newest]
-        assert index.studies_of(made[0].sop_instance, None) == {first.id: "harbour"}
-        assert index.studies_of("1.2.3", newest.id) == {newest.id: "harbour"}
     assert (first.modalities, first.series, first.instances, first.site) == (("CT", "OT"), 2, 2, "harbour")
-
-
-def test_a_quarantine_keeps_its_first_reason(here: Node, seen: SopInstance) -> None:
-    record(here, seen, "a")
-    for reason in ("first", "second"):
-        here.database.write(lambda why=reason: index.quarantine(1, why))
-    here.database.write(lambda: index.remark(1, "look"))
-    with here.database.read():
-        assert (index.studies(1)[0].quarantine, index.studies(1)[0].remark) == ("first", "look")
 
 
 # -- the schema and the code -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dicomnode.operations.ports import Node
-from dicomnode.store import lanes, queue, referrals
+from dicomnode.store import gates, lanes, queue
 from dicomnode.store.lanes import Pause
 from tests import fakes
 from tests.fakes import SECOND
@@ -16,7 +16,7 @@ def due(node: Node) -> int | None:
     """In µs from now."""
     at = node.clock()
     with node.database.read():
-        found = lanes.due(P, at)
+        found = lanes.due(P, at, at + 3600 * SECOND)
     return None if found is None else found - at
 
 
@@ -37,7 +37,7 @@ def test_a_lane_with_work_is_called_now(here: Node) -> None:
 def test_a_gate_that_is_closed_keeps_a_lane_asleep(here: Node) -> None:
     fakes.receive_all(here, make_instances(2))
     fakes.complete(here)
-    here.database.write(lambda: referrals.hold([1], "a person's word"))
+    here.database.write(lambda: gates.hold([1], "a person's word"))
     assert due(here) is None
 
 
@@ -62,5 +62,5 @@ def test_a_lane_that_is_paused_is_called_when_the_pause_ends(here: Node) -> None
     at = here.clock()
     here.database.write(lambda: lanes.pause(P, Pause(at + 7 * SECOND, 1, "down", at)))
     assert due(here) == 7 * SECOND
-    here.database.write(lambda: lanes.unpause(P))
+    here.database.write(lambda: lanes.unpause(P, at))
     assert due(here) == 0

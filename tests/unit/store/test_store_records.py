@@ -12,7 +12,7 @@ from dicomnode.errors import OutOfResources
 from dicomnode.operations.ports import Node
 from dicomnode.store import audit, generations, recover
 from dicomnode.store.audit import Event, Refused
-from dicomnode.store.database import one
+from dicomnode.store.database import execute, one
 from dicomnode.store.recover import Found, show_alive
 from tests import fakes
 from tests.fakes import START
@@ -113,7 +113,7 @@ def keep(node: Node, seed: int) -> str:
 def test_orphans_are_files_without_a_row(here: Node) -> None:
     fakes.receive_all(here, make_instances(2))
     file = keep(here, 5)
-    assert recover.orphans(here.archive, here.database) == [file]
+    assert recover.orphans(here.archive, here.database, here.clock()) == [file]
 
 
 def test_folders_that_were_recovered_are_not_looked_through_again(here: Node) -> None:
@@ -122,19 +122,53 @@ def test_folders_that_were_recovered_are_not_looked_through_again(here: Node) ->
     for later, found in ((3599, [file]), (3601, [])):
         at = round((changed + later) * 1e6)
         here.database.write(lambda at=at: recover.record(Found(0, 0, 0), at))
-        assert recover.orphans(here.archive, here.database) == found
+        assert recover.orphans(here.archive, here.database, at) == found
+    before = round((changed + 3600) * 1e6)
+    assert recover.orphans(here.archive, here.database, before) == [file]  # the clock was set back since the last
 
 
-def test_missing_files_are_those_of_rows_since_the_last_recovery(here: Node) -> None:
+def test_damaged_files_are_those_of_rows_since_the_last_recovery(here: Node) -> None:
     fakes.receive_all(here, make_instances(1))
     (file,) = fakes.files(here)
-    assert recover.missing(here.archive, here.database) == []
+
+    def missing(later: int = 0) -> list[str]:
+        found = recover.damaged(here.archive, here.database, here.clock() + later)
+        assert {why for _, why in found} <= {"missing"}
+        return [kept.file for kept, _ in found]
+
+    assert missing() == []
     here.archive.path(file).unlink()
-    assert recover.missing(here.archive, here.database) == [file]
+    assert missing() == [file]
     here.database.write(lambda: recover.record(Found(0, 0, 0), here.clock()))
-    assert recover.missing(here.archive, here.database) == [file]  # within the margin: clocks are set
+    assert missing() == [file]  # within the margin: clocks are set
     here.database.write(lambda: recover.record(Found(0, 0, 0), here.clock() + 3 * HOUR))
-    assert recover.missing(here.archive, here.database) == []
+    assert missing(3 * HOUR) == []
+    assert missing() == [file]
+
+
+def test_a_file_that_was_evicted_is_not_missing(here: Node) -> None:
+    fakes.receive_all(here, make_instances(1))
+    (file,) = fakes.files(here)
+    here.archive.path(file).unlink()
+    here.database.write(lambda: execute("UPDATE instances SET evicted_at = 1"))
+    assert recover.damaged(here.archive, here.database, here.clock()) == []
+
+
+def test_only_the_newest_files_are_read_at_a_start_and_all_are_measured(
+    here: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recover, "_DIGESTS", 1e-9)
+    fakes.receive_all(here, make_instances(3))
+    cut, flipped, whole = (here.archive.path(file) for file in sorted(fakes.files(here)))
+    os.truncate(cut, whole.stat().st_size // 2)
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"!")
+
+    def damaged() -> dict[Path, str]:
+        return {here.archive.path(k.file): why for k, why in recover.damaged(here.archive, here.database, here.clock())}
+
+    assert damaged() == {cut: "cut short"}
+    monkeypatch.setattr(recover, "_DIGESTS", 10.0)
+    assert damaged() == {cut: "cut short", flipped: "not what was received"}
 
 
 def test_a_start_waits_for_the_living(here: Node) -> None:

@@ -14,8 +14,11 @@ from tests import node as nodes
 STAND_IN = """
 import signal, subprocess, sys
 from tests import wire
-sleep = [sys.executable, "-c", "import signal; signal.pause()", "-m", "dicomnode.run.workers"]
-workers = [subprocess.Popen([*sleep, role]) for role in ("acceptor", "acceptor", "forwarder")]
+sleep = "import signal, sys; open('/proc/self/comm', 'w').write(sys.argv[1]); print(flush=True); signal.pause()"
+roles = ("acceptor", "acceptor", "forwarder")
+workers = [subprocess.Popen([sys.executable, "-c", sleep, role], stdout=subprocess.PIPE) for role in roles]
+for worker in workers:
+    worker.stdout.readline()  # it has its name
 def end(*_):
     for worker in workers:
         worker.terminate()

@@ -197,6 +197,23 @@ def test_proxy_swallows_and_delivers_late(receiver: wire.Receiver, proxy: wire.C
     assert association.read_response().status == 0
 
 
+def test_proxy_lets_a_connection_die_untold(receiver: wire.Receiver, proxy: wire.ChaosProxy) -> None:
+    association = associate(proxy.port)
+    assert association.store(b"dataset", samples.CT_IMAGE, "1.1") == 0
+    association.channel.socket.settimeout(0.3)
+    proxy.vanish()
+    association.send_store(b"dataset", samples.CT_IMAGE, "1.2")
+    with pytest.raises(TimeoutError):
+        association.read_response()
+    proxy.resume()
+    with pytest.raises(TimeoutError):
+        association.read_response()
+    association.channel.close()
+    assert receiver.open_associations == 1
+    assert associate(proxy.port).store(b"dataset", samples.CT_IMAGE, "1.3") == 0
+    assert [each.sop_instance for each in receiver.received] == ["1.1", "1.3"]
+
+
 def test_proxy_resets(receiver: wire.Receiver, proxy: wire.ChaosProxy) -> None:
     association = associate(proxy.port)
     proxy.reset()
