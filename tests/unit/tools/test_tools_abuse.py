@@ -88,7 +88,7 @@ def test_a_target_that_stands_has_no_faults(fake: Any) -> None:
 
 FALLS = {
     "threads +5": "[threading.Thread(target=threading.Event().wait, daemon=True).start() for _ in range(5)]",
-    "descriptors +10": "held.append([os.pipe() for _ in range(5)])",
+    "descriptors +20": "held.append([os.pipe() for _ in range(10)])",
     "memory +": "held.append(bytearray(b'x') * (20 << 20))",
 }
 
