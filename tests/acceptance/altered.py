@@ -123,7 +123,7 @@ def fails(role: str) -> None:
 
 
 def has_a_bad_disk(role: str) -> None:
-    """While the file that DICOMNODE_TESTS_BAD_DISK names is there no instance is synced; a disk is suspect a second."""
+    """While the file that DICOMNODE_TESTS_BAD_DISK names is there no instance is synced; a disk is suspect 3 s."""
     from dicomnode.store import archive, volume
 
     def fdatasync(file: int) -> None:
@@ -131,8 +131,8 @@ def has_a_bad_disk(role: str) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fdatasync(file)
 
-    assert volume._SUSPECT > 1
-    volume._SUSPECT = 1.0
+    assert volume._SUSPECT > 3
+    volume._SUSPECT = 3.0
     archive.os = Other(os, fdatasync=fdatasync)  # type: ignore[assignment]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from dicomnode.run.scoreboard import Scoreboard
 from tests.certificates import Authority
+from tests.integration.kit import rows
 from tests.node import LOCAL, Node, changed, default_config, free_port
 from tests.samples import make_instances
 from tests.upper_layer import IMPLICIT_LE, VERIFICATION
@@ -90,6 +91,7 @@ def test_all_acceptors_count_together_and_keep_room_for_an_echo(it: Node) -> Non
     assert rejected(it, LIGHT) is None
     assert made[-1].echo() == 0
     assert rejected(it, LIGHT) == FULL
+    it.wait_until(lambda: len(rows(it, "SELECT 1 FROM refusals")) == 2, 5, "the refusals to be recorded")
     whys = {row["why"]: row["yaml"] for row in it.cli("partners", "refused", json=True)}
     assert whys == dict.fromkeys(("too many associations", f"too many associations: {KEPT}"))
     for each in made[:2]:

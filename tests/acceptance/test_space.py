@@ -65,7 +65,8 @@ def test_two_watermarks_and_the_way_back(request: pytest.FixtureRequest, tmp_pat
                 with node.associate("RAD_WS", [_VERIFY, (STUDY_ROOT_FIND, [IMPLICIT_LE])]) as light:
                     assert light.echo() == 0
                 assert early.send_sample(made[1]) == 0  # what was let in may go on
-                assert refusals(node, {"calling_ae_title": "CT1", "why": "disk low"})
+                turned_away = {"calling_ae_title": "CT1", "why": "disk low"}
+                node.wait_until(lambda: refusals(node, turned_away), 5, "the refusal to be recorded")
                 node.wait_until(lambda: _kinds(node) == ["disk low"], 15, "it to be told")
                 found = _status(node)
                 assert found["room"] == "scarce"
@@ -129,8 +130,9 @@ def test_a_disk_that_cannot_sync_makes_its_node_suspicious_for_a_while(
         assert _refused(it, made) == (2, 3, 1)
         assert it.echo() == 0
         assert tree(it.data) == before
-        assert refusals(it, {"calling_ae_title": "CT1", "why": "the disk failed: Input/output error"})
-        it.wait_until(lambda: association.send_sample(made[1]) == 0, 5, "instances to be taken again")
+        turned_away = {"calling_ae_title": "CT1", "why": "the disk failed: Input/output error"}
+        it.wait_until(lambda: refusals(it, turned_away), 5, "the refusal to be recorded")
+        it.wait_until(lambda: association.send_sample(made[1]) == 0, 15, "instances to be taken again")
         assert _refused(it, made) is None
     (event,) = events(it, "disk failed")
     assert "Input/output error" in event["text"]
