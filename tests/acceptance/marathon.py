@@ -9,6 +9,7 @@ instances are in the archive before it begins. Exit code 0 where nothing is miss
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import sys
 import tempfile
@@ -68,22 +69,22 @@ class Reckoning:
         return max((kill.seconds for kill in self.kills if kill.role in ("node", "supervisor")), default=0.0)
 
 
-def run(folder: Path, wanted: int, kept: int, seed: int) -> Reckoning:
-    """So many kills in rounds, on one node."""
-    chance, all_ = random.Random(seed), Reckoning()
+def run(folder: Path, wanted: int, kept: int, seed: int, all_: Reckoning) -> None:
+    """So many kills in rounds, on one node; `all_` is right after each round."""
+    chance = random.Random(seed)
     with Archive(chance) as partner, _node(folder, partner, kept) as node:
         while len(all_.kills) < wanted:
             count = min(_KILLS, wanted - len(all_.kills))
             number = len(all_.kills) // _KILLS
             flow = Flow(node, partner, folder, _INSTANCES, senders=_SENDERS, seed=(seed, number))
-            all_.kills += _round(flow, chance.choices(_ROLES, k=count), chance)
+            kills = list(_round(flow, chance.choices(_ROLES, k=count), chance))
             found = losses(node, partner, [flow], timeout=_PATIENCE) + unconfirmed(node, flow)
             found += [f"confirmed: {uid}" for uid in confirmed(node) - partner.has]
+            all_.kills += kills
             all_.faults += found
             all_.acknowledged += sum(len(sender.journal.acknowledged()) for sender in flow.senders)
+            all_.repeated, all_.resent = partner.repeated, partner.lost - len(partner.lacks)
             print(f"{len(all_.kills)} kills: {found or 'nothing missing'}", flush=True)
-    all_.repeated, all_.resent = partner.repeated, partner.lost - len(partner.lacks)
-    return all_
 
 
 def _round(flow: Flow, roles: list[str], chance: random.Random) -> Iterator[Kill]:
@@ -132,8 +133,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kept", type=int, default=0, help="instances in the archive before it begins")
     parser.add_argument("--seed", type=int, default=20260131)
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        reckoning = run(Path(folder), given.kills, given.kept, given.seed)
+    reckoning = Reckoning()
+    with contextlib.suppress(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        run(Path(folder), given.kills, given.kept, given.seed, reckoning)
     print(reckoning)
     return 1 if reckoning.faults or reckoning.longest > _LONGEST else 0
 
