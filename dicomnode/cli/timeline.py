@@ -57,7 +57,7 @@ def merged(events: list[Event], attempts: list[Attempt], asked: list[Told]) -> l
 
 def _attempted(it: Attempt) -> str:
     took = (it.ended_at - it.began_at) / 1e6
-    text = f"{it.delivered} of {it.offered} delivered in {took:.1f} s"
+    text = f"{it.delivered} of {it.offered} delivered in {took:.1f} s" if it.offered else "nothing was offered"
     if it.status is not None:
         text += f", {it.status:04X}H ({outcome.meaning(it.status)})"
     return f"{text}: {it.reason}" if it.reason else text

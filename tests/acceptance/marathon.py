@@ -3,7 +3,7 @@
 Twenty associations receive, the forwarder carries and proves, and processes are killed at random points: acceptors, the
 forwarder, the supervisor, or all at once. The public AE loses one instance in a hundred after it has answered 0000H.
 After each round of kills the reckoning of what its senders were promised, and at the end the figures. `--kept`: so many
-instances are in the archive before it begins. Exit code 0 where nothing is missing.
+instances are in the archive before it begins. Ctrl-C ends it with its figures. Exit code 0 where nothing is missing.
 """
 
 from __future__ import annotations

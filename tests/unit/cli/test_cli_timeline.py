@@ -119,7 +119,8 @@ def test_what_is_not_over_has_no_end() -> None:
 
 ATTEMPTS: list[Callable[[], tuple[Attempt, str]]] = [
     lambda: (Attempt(1, START, START + SECOND, 9, 5, 5, None, ""), "5 of 5 delivered in 1.0 s"),
-    lambda: (Attempt(1, START, START, None, 5, 0, None, "no connection"), "0 of 5 delivered in 0.0 s: no connection"),
+    lambda: (Attempt(1, START, START, None, 5, 0, None, "lost"), "0 of 5 delivered in 0.0 s: lost"),
+    lambda: (Attempt(1, START, START, None, 0, 0, None, "no connection"), "nothing was offered: no connection"),
 ]
 
 
