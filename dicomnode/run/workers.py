@@ -20,6 +20,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from dicomnode.config import load
@@ -182,7 +183,8 @@ def main(role: str, orders: Orders, lifeline: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = Stop()
     logs.configure(role)
-    Path("/proc/self/comm").write_text(role)
+    with suppress(OSError):  # its name is a courtesy
+        Path("/proc/self/comm").write_text(role)
     threading.Thread(target=_hold_on_to, args=(lifeline,), name="lifeline", daemon=True).start()
     if role in _ERRANDS:
         _ERRANDS[role](orders)
