@@ -272,6 +272,12 @@ class Node:
 
     def pids(self) -> dict[str, list[int]]:
         """Role → process ids, children of the supervisor included; those of no known role are `other`."""
+        deadline = time.monotonic() + 2  # a child names itself: one that was forked just now may not have done so
+        while "other" in (roles := self._roles()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return roles
+
+    def _roles(self) -> dict[str, list[int]]:
         roles: dict[str, list[int]] = {}
         for pid in self._family():
             roles.setdefault(self._role(pid), []).append(pid)
