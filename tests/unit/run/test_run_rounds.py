@@ -142,7 +142,7 @@ def test_the_log_is_moved_a_while_after_it_began_to_grow(node: Node, monkeypatch
     it = Rounds(node, fakes.FakeCallers())
     fakes.receive_all(node, make_instances(1))
     before = _moved(node)
-    assert 0.2 < it._checkpoint() <= 0.3
+    assert 0.2 < it._checkpoint() <= 0.3 + 1e-6  # of sums of the clock
     assert _moved(node) == before
     time.sleep(0.3)
     it._checkpoint()
