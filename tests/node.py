@@ -181,7 +181,7 @@ class Node:
     # -- life --
 
     def start(self, timeout: float = 20) -> Node:
-        """Start it and return once it has answered a C-ECHO; AssertionError with its log otherwise."""
+        """Start it and return once all its workers are there and it has answered a C-ECHO; else AssertionError."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command("serve"), cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -200,8 +200,14 @@ class Node:
         if self.process and self.process.poll() is not None:
             raise AssertionError(f"the node ended with exit code {self.process.returncode}{tail(self.log)}")
         with contextlib.suppress(OSError, wire.WireError):
-            return self.echo() == 0
+            return self._serves() and self.echo() == 0
         return False
+
+    def _serves(self) -> bool:
+        """Whether its lock says so: an acceptor may answer before the other workers have been started."""
+        assert self.process
+        words = (self.data / "run" / "node.lock").read_text().split()
+        return words[:1] == [str(self.process.pid)] and words[1:] != ["0"]
 
     def stop(self, timeout: float = 20) -> None:
         """SIGTERM, and wait until it and its children are gone; AssertionError when they do not go."""

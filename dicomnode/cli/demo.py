@@ -28,7 +28,7 @@ from dicomnode.dicom.classes import STORAGE_CLASSES
 from dicomnode.errors import DicomnodeError, PartnerError
 from dicomnode.operations import configure
 from dicomnode.operations.ports import Outgoing
-from dicomnode.rules import contexts
+from dicomnode.rules import contexts, proposals
 from dicomnode.store.archive import digest
 
 _SLICES = 60
@@ -143,7 +143,7 @@ class _Demo:
         node = sender.partners["NODE"]
         with _progress("   sent") as bar:
             task = bar.add_task("", total=len(self._study))
-            for pairs in contexts.groups(each.outgoing.context for each in self._study):
+            for pairs in proposals.groups(each.outgoing.context for each in self._study):
                 with Requestor(sender).associate(node, pairs) as link:
                     for each in (e for e in self._study if e.outgoing.context in pairs):
                         status = link.send(each.outgoing)

@@ -18,7 +18,7 @@ from dicomnode.config.model import Partner
 from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, OutOfResources, PartnerError
 from dicomnode.operations import breaker, refer, scrub
 from dicomnode.operations.ports import Link, Node, Outgoing, Peer, Stopped
-from dicomnode.rules import contexts, oneway, outcome
+from dicomnode.rules import oneway, outcome, proposals
 from dicomnode.rules.outcome import Delivered, Later, Never, Outcome, Scope
 from dicomnode.store import attempts, lanes, queue, referrals
 from dicomnode.store.attempts import Attempt
@@ -104,7 +104,7 @@ class Sending:
         failure: Later | None = None
         try:
             self._check_direction()
-            for pairs in contexts.groups((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers):
+            for pairs in proposals.groups((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers):
                 failure = self._associate(pairs)
                 if failure or self._ends():
                     break

@@ -22,7 +22,7 @@ from dicomnode.errors import ContextMissing, GateClosed, InstanceError, PartnerE
 from dicomnode.operations import refer
 from dicomnode.operations.find import scope
 from dicomnode.operations.ports import Link, Node, Originator, Outgoing, Peer, Stopped
-from dicomnode.rules import contexts, matching, oneway, outcome
+from dicomnode.rules import matching, oneway, outcome, proposals
 from dicomnode.rules.matching import Model
 from dicomnode.rules.outcome import Delivered
 from dicomnode.store import audit, doubts, gates, lanes, queue, referrals, search
@@ -169,7 +169,7 @@ def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: St
     yield from (SubOperation(each.sop_instance_uid, completed=False) for each in kept_back)
     closed = ""
     try:
-        for pairs in contexts.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.going):
+        for pairs in proposals.groups((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.going):
             moving = Moving(plan, pairs, originator, peer, node, closed)
             yield from moving.run(stopped)
             if moving.stopping:

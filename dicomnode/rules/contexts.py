@@ -1,4 +1,4 @@
-"""Presentation contexts: which to accept from a partner, and which to propose for a batch (PS3.8 9.3.3, PS3.7 D.3.3.4).
+"""Presentation contexts that are proposed to us, and which to accept from a partner (PS3.8 9.3.3, PS3.7 D.3.3.4).
 
 A storage context is answered with the first proposed transfer syntax that can be stored as it is, so that a modality
 sends what it has. What a partner has no right to is refused as an unknown abstract syntax, before any data moves.
@@ -23,8 +23,6 @@ STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known SOP instance of the Push Model (PS3.4 J.3.5)."""
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
-MOST = 128
-"""Presentation contexts in one request: the odd numbers of a byte (PS3.8 9.3.2.2)."""
 
 ACCEPTED, USER_REJECTION, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
 
@@ -122,14 +120,3 @@ def _answer(proposal: Proposal, offered: Offer, kept: frozenset[str]) -> Answer:
 def refused_storage(answers: Iterable[Answer]) -> bool:
     """Whether somebody who may not store proposed to."""
     return any(a.result == NO_ABSTRACT_SYNTAX and a.abstract_syntax in STORAGE_CLASSES for a in answers)
-
-
-def groups(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, str], ...]]:
-    """The distinct (SOP class, transfer syntax) pairs of a batch, in groups that one association can propose."""
-    wanted = sorted(set(pairs))
-    return [tuple(wanted[start : start + MOST]) for start in range(0, len(wanted), MOST)]
-
-
-def propose(pairs: Sequence[tuple[str, str]]) -> list[Proposal]:
-    """One context for each pair, so that what is accepted is exactly what is stored; at most 128."""
-    return [Proposal(2 * n + 1, abstract, (syntax,)) for n, (abstract, syntax) in enumerate(pairs)]

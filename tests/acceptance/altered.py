@@ -92,14 +92,14 @@ def shrugs(role: str) -> None:
 
 def forwards_early(role: str) -> None:
     """The forwarder takes an instance for delivered as soon as it was sent."""
-    from dicomnode.net import requestor
+    from dicomnode.net import sending
 
     def at_once(association: Any, instance: Any) -> int:
         threading.Thread(target=status, args=(association, instance), daemon=True).start()
         return 0
 
-    status = requestor.Association._status
-    requestor.Association._status = at_once  # type: ignore[method-assign]
+    status = sending.Association._status
+    sending.Association._status = at_once  # type: ignore[method-assign]
 
 
 # -- nodes that are only quicker, or die when they are told to ----------------------------------------------------

@@ -112,7 +112,7 @@ def _acceptor() -> None:
 
 
 def _forwarder() -> None:
-    from dicomnode.net.requestor import Association
+    from dicomnode.net.sending import Association
 
     status = _around(Association._status, "forwarder before response", "forwarder after response")
     Association._status = status  # type: ignore[method-assign]

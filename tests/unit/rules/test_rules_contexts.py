@@ -1,4 +1,4 @@
-"""rules/contexts.py: what is accepted from a partner, and what is proposed for a batch."""
+"""rules/contexts.py: what is accepted from a partner."""
 
 from __future__ import annotations
 
@@ -121,25 +121,6 @@ def test_storage_without_the_right_is_noticed(config: NodeConfig) -> None:
     assert contexts.refused_storage(answer(config, "PUBPACS", Proposal(1, CT, (EXPLICIT,))))
     assert not contexts.refused_storage(answer(config, "PUBPACS", Proposal(1, GET, (EXPLICIT,))))
     assert not contexts.refused_storage(answer(config, "CT1", Proposal(1, CT, (UNKNOWN,))))
-
-
-# -- what we propose -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (128, [128]), (129, [128, 1]), (300, [128, 128, 44])])
-def test_pairs_go_in_groups_that_one_association_can_propose(count: int, sizes: list[int]) -> None:
-    pairs = [(f"1.2.{n}", EXPLICIT) for n in range(count)]
-    grouped = contexts.groups([*pairs, *pairs])
-    assert [len(group) for group in grouped] == sizes
-    assert sorted(pair for group in grouped for pair in group) == sorted(pairs)
-
-
-def test_each_pair_is_one_context_with_an_odd_id() -> None:
-    pairs = [(f"1.2.{n}", JPEG) for n in range(128)]
-    proposals = contexts.propose(pairs)
-    assert [p.id for p in proposals] == list(range(1, 256, 2))
-    assert [(p.abstract_syntax, p.transfer_syntaxes) for p in proposals] == [(uid, (JPEG,)) for uid, _ in pairs]
-    assert all(p.roles is None for p in proposals)
 
 
 COMMITTING = fakes.CONFIG.replace(
