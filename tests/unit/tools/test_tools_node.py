@@ -12,7 +12,7 @@ import pytest
 from tests import node as nodes
 
 STAND_IN = """
-import signal, subprocess, sys
+import os, pathlib, signal, subprocess, sys
 from tests import wire
 sleep = "import signal, sys; open('/proc/self/comm', 'w').write(sys.argv[1]); print(flush=True); signal.pause()"
 roles = ("acceptor", "acceptor", "forwarder")
@@ -27,6 +27,9 @@ def end(*_):
 signal.signal(signal.SIGTERM, end)
 with wire.Receiver(port=int(sys.argv[1])):
     print("the stand-in listens", flush=True)
+    lock = pathlib.Path("data/run/node.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(f"{os.getpid()} 1")
     while True:
         signal.pause()
 """
@@ -61,6 +64,12 @@ def test_processes_are_known_by_role_and_gone_after_a_stop(stand_in: StandIn) ->
     stand_in.stop()
     assert not [pid for pids in roles.values() for pid in pids if alive(pid)]
     assert stand_in.pids() == {}
+
+
+def test_a_node_that_answers_before_it_is_whole_has_not_started(stand_in: StandIn) -> None:
+    stand_in.program = STAND_IN.replace("getpid()} 1", "getpid()} 0")
+    with pytest.raises(AssertionError, match="in vain"):
+        stand_in.start(timeout=1)
 
 
 def test_one_role_is_killed_and_the_rest_goes_on(stand_in: StandIn) -> None:
