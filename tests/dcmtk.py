@@ -146,11 +146,12 @@ def movescu(
     *,
     calling: str = "MOVESCU",
     called: str = "ANY-SCP",
+    model: str = "-S",
     options: Sequence[object] = (),
     timeout: float = 120,
 ) -> Done:
     """C-MOVE to an AE title; `status` of the answer has the final response."""
-    fixed = ("-d", "-S", "-aem", destination, *_titles(calling, called))
+    fixed = ("-d", model, "-aem", destination, *_titles(calling, called))
     return run("movescu", *fixed, *_keys(level, keys), *options, LOCAL, port, timeout=timeout)
 
 
@@ -162,11 +163,12 @@ def getscu(
     *,
     calling: str = "GETSCU",
     called: str = "ANY-SCP",
+    model: str = "-S",
     options: Sequence[object] = (),
     timeout: float = 120,
 ) -> Done:
     """C-GET into a folder, bit preserving."""
-    fixed = ("-d", "-S", "+B", "-od", folder)
+    fixed = ("-d", model, "+B", "-od", folder)
     return run("getscu", *fixed, *_titles(calling, called), *_keys(level, keys), *options, LOCAL, port, timeout=timeout)
 
 
@@ -237,11 +239,15 @@ def _listens(
 
 
 @contextlib.contextmanager
-def qrscp(folder: Path, ae_title: str = "QRSCP") -> Iterator[int]:
-    """A dcmqrscp that anybody may store into and ask; it listens on entry. Yields its port."""
+def qrscp(folder: Path, ae_title: str = "QRSCP", hosts: Mapping[str, int] | None = None) -> Iterator[int]:
+    """A dcmqrscp that anybody may store into and ask; it listens on entry. Yields its port.
+
+    `hosts`: AE title → port on 127.0.0.1, of those that it may be told to send to.
+    """
     (folder / "kept").mkdir(parents=True)
     port = free_port()
-    tables = {"HostTable": "", "VendorTable": "", "AETable": f"{ae_title} {folder / 'kept'} RW (200, 1024mb) ANY\n"}
+    known = "".join(f"{title} = ({title}, {LOCAL}, {at})\n" for title, at in (hosts or {}).items())
+    tables = {"HostTable": known, "VendorTable": "", "AETable": f"{ae_title} {folder / 'kept'} RW (200, 1024mb) ANY\n"}
     settings = f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
     text = settings + "".join(f"{name} BEGIN\n{rows}{name} END\n" for name, rows in tables.items())
     (folder / "dcmqrscp.cfg").write_text(text)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
 from dicomnode.config import load
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom import part10
 from dicomnode.dicom.identifier import Identifier, Key
-from dicomnode.dicom.instance import BY_TAG
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import (
     AssociationLost,
@@ -28,9 +29,23 @@ from dicomnode.errors import (
     Unreadable,
 )
 from dicomnode.operations import complete as completing
+from dicomnode.operations import find as finding
 from dicomnode.operations import receive as custody
-from dicomnode.operations.ports import Node, Originator, Outgoing, Reference, Report
+from dicomnode.operations.ports import (
+    Node,
+    Opener,
+    Originator,
+    Outgoing,
+    Reference,
+    Report,
+    Retrieved,
+    Stopped,
+    Suboperations,
+    Watch,
+)
 from dicomnode.rules.admission import Command, Refusal
+from dicomnode.rules.matching import Model
+from dicomnode.rules.negotiated import Features
 from dicomnode.store.archive import Archive, Part, ulid
 from dicomnode.store.database import Database
 from dicomnode.store.index import Recorded
@@ -128,6 +143,12 @@ class FakePartner:
     """The Failure Reason for what it lacks."""
     on_ask: Callable[[str], None] = lambda _: None
     """Called with every question for proof, and its name, before it is answered."""
+    rows: Callable[[Identifier], list[Identifier]] = lambda _: []
+    """What it answers to each question …"""
+    has: list[Sample] = field(default_factory=list)
+    """… and what it sends back when it is asked by C-GET, whatever it is asked for."""
+    got: list[tuple[int, str]] = field(default_factory=list)
+    """Status and comment that it was answered for each of these."""
     late: list[Report] = field(default_factory=list)
     asked: list[tuple[str, Partner, tuple[str, ...]]] = field(default_factory=list)
     """Each question for proof: its name, at which AE, and the UIDs that were named."""
@@ -191,6 +212,39 @@ class FakePartner:
         if "commitment" in self.has_not:
             raise ContextMissing(f"{partner.name} takes no commitment results")
         self.reports.append(report)
+
+    # -- query and retrieve --
+
+    def find(self, partner: Partner, question: Identifier, stopped: Stopped) -> Iterator[Identifier]:
+        """C-FIND."""
+        self._asked("find", partner, question.level)
+        yield from self.rows(question)
+
+    def move(self, partner: Partner, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+        """C-MOVE, which always succeeds."""
+        self._asked("move", partner, *(key.value for key in wanted.keys), destination)
+        return Retrieved(0x0000, "", Suboperations(None, len(self.has), 0, 0), ())
+
+    def get(
+        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, watch: Watch
+    ) -> Retrieved:
+        """C-GET: what it has, each in two fragments; without a presentation context it fails."""
+        self._asked("get", partner, *(key.value for key in wanted.keys))
+        self.contexts.append(tuple(pairs))
+        failed = [sample.sop_instance for sample in self.has if not self._gives(sample, pairs, opener)]
+        counts = Suboperations(None, len(self.has) - len(failed), len(failed), 0)
+        return Retrieved(0xB000 if failed else 0x0000, "", counts, tuple(failed))
+
+    def _gives(self, sample: Sample, pairs: Sequence[tuple[str, str]], opener: Opener) -> bool:
+        if (sample.sop_class, sample.transfer_syntax) not in pairs:
+            return False
+        arriving = opener(command_of(sample), sample.transfer_syntax)
+        middle = len(sample.dataset) // 2
+        for fragment in (sample.dataset[:middle], sample.dataset[middle:]):
+            arriving.write(fragment)
+        self.got.append(arriving.keep())
+        arriving.discard()
+        return self.got[-1][0] == 0
 
     def _asked(self, name: str, partner: Partner, *uids: str) -> None:
         self.asked.append((name, partner, uids))
@@ -308,26 +362,27 @@ def files(node: Node) -> set[str]:
     return {str(path.relative_to(node.archive.root)) for path in found if path.is_file()}
 
 
-def asked(level: str, character_set: str = "", **keys: str) -> Identifier:
-    """A query's Identifier by keywords."""
-    tags = {attribute.keyword: (tag, attribute.vr) for tag, attribute in BY_TAG.items()} | _MORE
-    return Identifier(level, tuple(Key(*tags[keyword], value) for keyword, value in keys.items()), character_set)
+AskedItem = dict[str, str]
 
 
-_MORE = {
-    "RetrieveAETitle": (0x00080054, "AE"),
-    "InstanceAvailability": (0x00080056, "CS"),
-    "ModalitiesInStudy": (0x00080061, "CS"),
-    "SOPClassesInStudy": (0x00080062, "UI"),
-    "NumberOfPatientRelatedStudies": (0x00201200, "IS"),
-    "NumberOfPatientRelatedSeries": (0x00201202, "IS"),
-    "NumberOfPatientRelatedInstances": (0x00201204, "IS"),
-    "NumberOfStudyRelatedSeries": (0x00201206, "IS"),
-    "NumberOfStudyRelatedInstances": (0x00201208, "IS"),
-    "NumberOfSeriesRelatedInstances": (0x00201209, "IS"),
-    "PatientComments": (0x00104000, "LT"),
-    "NameOfPhysiciansReadingStudy": (0x00081060, "PN"),
-}
+def found(identifier: Identifier, caller: Partner, node: Node) -> int:
+    """How many answers a Study Root query gets."""
+    question = finding.Question(identifier, Model.STUDY_ROOT, Features(), implicit=True)
+    return sum(len(page) for page in finding.find(question, caller, node, lambda: False).pages)
+
+
+def asked(level: str, character_set: str = "", **keys: str | list[AskedItem]) -> Identifier:
+    """A query's Identifier by keywords; a sequence is a list of its items."""
+    return Identifier(level, tuple(asked_key(*each) for each in keys.items()), character_set)
+
+
+def asked_key(keyword: str, value: str | list[AskedItem]) -> Key:
+    """One of its keys."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    if isinstance(value, str):
+        return Key(tag, dictionary_VR(tag), value)
+    return Key(tag, "SQ", "", tuple(tuple(asked_key(*part) for part in item.items()) for item in value))
 
 
 class FakeCallers:

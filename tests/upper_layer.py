@@ -102,10 +102,21 @@ class Associate:
     user: tuple[str, str] | None = None
     """User name and passcode (PS3.7 D.3.3.7, type 2)."""
     version_name: str = "TESTWIRE"
+    extended: dict[str, bytes] = field(default_factory=dict)
+    """SOP class → what is negotiated of it, a byte for each feature (PS3.7 D.3.3.5)."""
+    protocol: int = 1
+    application_context: bytes = _APPLICATION_CONTEXT
+    implementation: bytes = _IMPLEMENTATION
+    """Class UID; left out where it is empty."""
+    further: bytes = b""
+    """User-information sub-items as they are, before all others."""
+    sub_items: list[tuple[int, bytes]] = field(default_factory=list)
+    """Every user-information sub-item of what was decoded."""
 
     def encode(self, kind: int) -> bytes:
         """As an A-ASSOCIATE-RQ, with the contexts, or an A-ASSOCIATE-AC, with the results."""
-        head = struct.pack(">HH16s16s32x", 1, 0, self.called.ljust(16).encode(), self.calling.ljust(16).encode())
+        titles = self.called.ljust(16).encode(), self.calling.ljust(16).encode()
+        head = struct.pack(">HH16s16s32x", self.protocol, 0, *titles)
         proposed = [_item(0x20, bytes((n, 0, 0, 0)) + _syntaxes(*context)) for n, context in self.contexts.items()]
         answered = [
             _item(0x21, bytes((n, 0, result, 0)) + _item(0x40, syntax.encode()))
@@ -113,12 +124,15 @@ class Associate:
         ]
         contexts = proposed if kind == ASSOCIATE_RQ else answered
         user = _item(0x50, self._user_information())
-        return pdu(kind, b"".join((head, _item(0x10, _APPLICATION_CONTEXT), *contexts, user)))
+        return pdu(kind, b"".join((head, _item(0x10, self.application_context), *contexts, user)))
 
     def _user_information(self) -> bytes:
-        parts = [_item(0x51, struct.pack(">L", self.max_pdu)), _item(0x52, _IMPLEMENTATION)]
+        parts = [self.further, _item(0x51, struct.pack(">L", self.max_pdu))]
+        parts += [_item(0x52, self.implementation)] if self.implementation else []
         for uid, (scu, scp) in self.roles.items():
             parts.append(_item(0x54, struct.pack(">H", len(uid)) + uid.encode() + bytes((scu, scp))))
+        for uid, features in self.extended.items():
+            parts.append(_item(0x56, struct.pack(">H", len(uid)) + uid.encode() + features))
         parts.append(_item(0x55, self.version_name.encode()))
         if self.user:
             name, passcode = (part.encode() for part in self.user)
@@ -143,11 +157,15 @@ class Associate:
 
     def _read_user_information(self, content: bytes) -> None:
         for kind, raw in _items(content):
+            self.sub_items.append((kind, raw))
             if kind == 0x51:
                 (self.max_pdu,) = struct.unpack(">L", raw)
             elif kind == 0x54:
                 (length,) = struct.unpack_from(">H", raw)
                 self.roles[_uid(raw[2 : 2 + length])] = (raw[2 + length], raw[3 + length])
+            elif kind == 0x56:
+                (length,) = struct.unpack_from(">H", raw)
+                self.extended[_uid(raw[2 : 2 + length])] = raw[2 + length :]
             elif kind == 0x55:
                 self.version_name = _title(raw)
 

@@ -173,7 +173,8 @@ class Association:
 
     `contexts`: (abstract syntax, [transfer syntaxes]), numbered 1, 3, 5 … in this order. Negotiated: `accepted`
     maps context ids to transfer syntaxes, `results` every id to its result (0 accepted, 1 user, 2 no reason,
-    3 abstract, 4 transfer syntax), `max_pdu` is the most the peer takes. A `journal` records every C-STORE.
+    3 abstract, 4 transfer syntax), `max_pdu` is the most the peer takes. A `journal` records every C-STORE. `more` are
+    further fields of the request, such as `extended`, SOP class → features; `answer.extended` has what was agreed on.
     """
 
     def __init__(
@@ -191,6 +192,7 @@ class Association:
         user: tuple[str, str] | None = None,
         journal: Journal | None = None,
         wrap: Callable[[socket.socket], socket.socket] | None = None,
+        **more: Any,
     ) -> None:
         self.proposed = {2 * n + 1: (abstract, list(syntaxes)) for n, (abstract, syntaxes) in enumerate(contexts)}
         self.journal, self.calling, self.last_error_comment = journal, calling, ""
@@ -201,7 +203,7 @@ class Association:
         self.channel = Channel(wrap(sock) if wrap else sock, timeout)
         try:
             self._negotiate(
-                Associate(called, calling, self.proposed, roles=dict(roles or {}), max_pdu=max_pdu, user=user)
+                Associate(called, calling, self.proposed, roles=dict(roles or {}), max_pdu=max_pdu, user=user, **more)
             )
         except BaseException:
             self.channel.close()

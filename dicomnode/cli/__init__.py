@@ -16,6 +16,10 @@ from dicomnode import __version__
 from dicomnode.cli.audit import audit
 from dicomnode.cli.demo import demo
 from dicomnode.cli.doctor import doctor
+from dicomnode.cli.find import find
+from dicomnode.cli.get import get
+from dicomnode.cli.import_ import import_
+from dicomnode.cli.move import move
 from dicomnode.cli.node import check, reload, serve
 from dicomnode.cli.opening import Place, say
 from dicomnode.cli.output import count
@@ -24,6 +28,7 @@ from dicomnode.cli.quarantine import quarantine
 from dicomnode.cli.queue import queue
 from dicomnode.cli.referrals import referrals
 from dicomnode.cli.reindex import reindex
+from dicomnode.cli.send import send
 from dicomnode.cli.status import status
 from dicomnode.cli.studies import studies
 from dicomnode.errors import ConfigurationError, DicomnodeError, UsageError
@@ -85,5 +90,6 @@ def main(context: click.Context, config: Path) -> None:
 
 
 _OF_THE_NODE = (serve, check, reload, status, doctor, reindex, demo)
-for _command in (*_OF_THE_NODE, partners, studies, referrals, quarantine, queue, audit):
+_BY_HAND = (find, get, move, send, import_)
+for _command in (*_OF_THE_NODE, partners, studies, *_BY_HAND, referrals, quarantine, queue, audit):
     main.add_command(_command)

@@ -9,9 +9,10 @@ import re
 import click
 
 from dicomnode.cli import lane, output
-from dicomnode.cli.opening import Place, no_partner, pass_place
+from dicomnode.cli.calling import to_call
+from dicomnode.cli.opening import Place, pass_place
 from dicomnode.config.model import NodeConfig, Partner
-from dicomnode.errors import PartnerError, UsageError
+from dicomnode.errors import PartnerError
 from dicomnode.operations.ports import Node
 from dicomnode.rules import oneway
 from dicomnode.store import audit, lanes
@@ -59,11 +60,7 @@ def echo(place: Place, name: str) -> None:
     from dicomnode.net.requestor import Requestor  # the network's libraries load slowly: only who calls pays
 
     config = place.current()
-    partner = config.partners.get(name)
-    if partner is None:
-        raise UsageError(no_partner(name, config))
-    if not partner.is_destination:
-        raise UsageError(f"{name} has no host and port: it can call us, and we cannot call it")
+    partner = to_call(name, config)
     try:
         Requestor(config).echo(partner)
     except PartnerError as error:

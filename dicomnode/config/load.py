@@ -74,8 +74,8 @@ _KEYS: dict[type[BaseModel], _Keys] = {
     Site: _Keys(("sector", "name", "patient_id_issuer", "timezone")),
     Partner: _Keys(
         ("site", "ae_title", "address", "host", "port", "may", "tls", "associations", "max_associations", "confirm",
-         "skip_classes", "window", "bandwidth", "give_up_after"),
-        ("user", "coerce", "transcode", "charset", "iocm", "pull"),
+         "skip_classes", "window", "bandwidth", "give_up_after", "charset", "transcode"),
+        ("user", "coerce", "iocm", "pull"),
     ),
     Route: _Keys(
         ("name", "from", "when", "only", "to", "wait", "expect", "priority"),

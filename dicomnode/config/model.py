@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from dicomnode.config import units, values
 
 Sector = Literal["private", "public"]
-Service = Literal["store", "find", "move", "commit"]
+Service = Literal["store", "find", "move", "get", "commit"]
 Where = tuple[str | int, ...]
 """A place in the file, as keys and list positions: `("partners", "CT1", "port")`."""
 
@@ -47,6 +47,8 @@ class Limits(_Frozen):
     """Connections of one IP address that have not said who they are."""
     scrub: values.Size = 10_000_000
     """Bytes of the archive that are read each second to see that they are what was received."""
+    answers: values.Answers | None = None
+    """To one query; of more, the caller is told that there are more. None: it is given all."""
 
 
 class Watermarks(_Frozen):
@@ -192,6 +194,10 @@ class Partner(_Frozen):
     """Bytes a second that all its associations together are sent at most."""
     give_up_after: values.TimeLimit = 7 * 86400.0
     """How long an instance is offered to it, until it is held for a person to look at."""
+    charset: values.CharacterSet = ""
+    """The character set of what it sends and declares none for, or a wrong one; and that of the answers it can read."""
+    transcode: values.Transcode = "never"
+    """Whether what it does not take compressed is decompressed for it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +281,11 @@ class NodeConfig(_Frozen):
     def site_of(self, partner: Partner) -> Site:
         """The site that the partner belongs to."""
         return self.sites[partner.site]
+
+    def charset_of(self, partner: str) -> str:
+        """The character set that is assumed of what a partner has sent; '' for none, or where it is configured no more.
+        """
+        return self.partners[partner].charset if partner in self.partners else ""
 
     def sector_of(self, partner: Partner) -> Sector:
         """The sector of the partner's site."""

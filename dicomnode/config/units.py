@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_net
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dicomnode.dicom import names
 from dicomnode.dicom.instance import BY_COLUMN
 
 Network = IPv4Network | IPv6Network
@@ -115,17 +116,23 @@ def switch(value: Any) -> bool:
     return bool(value.lower() == "true")
 
 
-def word(*choices: str, later: tuple[str, ...] = ()) -> Callable[[Any], str]:
-    """A reader of one of a few words; those of `later` are known and not available yet."""
+def word(*choices: str) -> Callable[[Any], str]:
+    """A reader of one of a few words."""
 
     def read(value: Any) -> str:
-        if text(value) in later:
-            raise ValueError(f"{quoted(value)} is not available in this version")
-        if value not in choices:
+        if text(value) not in choices:
             raise ValueError(f"unknown value {quoted(value)}{suggestion(value, choices)}")
         return str(value)
 
     return read
+
+
+def character_set(value: Any) -> str:
+    """One or more defined terms as (0008,0005) has them, joined by backslashes; or big5, which is none of these."""
+    if not names.is_character_set(text(value)):
+        advice = "write a term of the standard, such as ISO_IR 192, GB18030 or ISO_IR 100, or big5"
+        raise ValueError(f"unknown character set {quoted(value)}: {advice}")
+    return str(value)
 
 
 def _measure(value: Any, form: re.Pattern[str], units: dict[str, int], examples: str) -> float:

@@ -40,11 +40,14 @@ Conditions = Annotated[dict[Attribute, Patterns], BeforeValidator(units.conditio
 
 SectorName = Annotated[Literal["private", "public"], BeforeValidator(units.word("private", "public"))]
 ServiceName = Annotated[
-    Literal["store", "find", "move", "commit"],
-    BeforeValidator(units.word("store", "find", "move", "commit", later=("get",))),
+    Literal["store", "find", "move", "get", "commit"],
+    BeforeValidator(units.word("store", "find", "move", "get", "commit")),
 ]
 Proof = Annotated[
     Literal["auto", "commitment", "find", "count", "status"],
     BeforeValidator(units.word("auto", "commitment", "find", "count", "status")),
 ]
+CharacterSet = Annotated[str, BeforeValidator(units.character_set)]
+Transcode = Annotated[Literal["never", "decompress"], BeforeValidator(units.word("never", "decompress"))]
+Answers = Annotated[int, BeforeValidator(units.whole(1, 1_000_000_000))]
 Priority = Annotated[Literal["routine", "urgent"], BeforeValidator(units.word("routine", "urgent"))]

@@ -60,6 +60,31 @@ DEFLATED: Final[frozenset[str]] = frozenset(
 )
 """Transfer syntaxes whose whole dataset is deflated (PS3.5 A.5)."""
 
+NATIVE: Final[frozenset[str]] = frozenset(
+    (
+        "1.2.840.10008.1.2",  # Implicit VR Little Endian
+        "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+        "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
+        "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+    )
+)
+"""Transfer syntaxes whose pixels are not compressed: a dataset in one can be rewritten into another (PS3.5 10.1)."""
+
+DECODED: Final[frozenset[str]] = frozenset(
+    (
+        "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+        "1.2.840.10008.1.2.4.51",  # JPEG Extended
+        "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+        "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
+        "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+        "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-Lossless
+        "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
+        "1.2.840.10008.1.2.4.91",  # JPEG 2000
+        "1.2.840.10008.1.2.5",  # RLE Lossless
+    )
+)
+"""Transfer syntaxes whose pixels can be decompressed (dicom/transcode.py)."""
+
 _NOT_KEPT: Final = {
     # Not a dataset of elements, but mail and mark-up; both retired.
     "1.2.840.10008.1.2.6.1",  # RFC 2557 MIME encapsulation

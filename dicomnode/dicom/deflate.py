@@ -6,8 +6,9 @@ Unreadable on a stream that is corrupt, cut short, or too big.
 
 from __future__ import annotations
 
+import io
 import zlib
-from typing import Final
+from typing import Final, Protocol
 
 from dicomnode.errors import Unreadable
 
@@ -40,3 +41,52 @@ def inflate(data: bytes | memoryview, cap: int = CAP) -> bytes:
     if not stream.eof:
         raise Unreadable("the deflated dataset ends too early")
     return bytes(out)
+
+
+class File(Protocol):
+    """What is read from the front to the back: an open file, or somebody who looks at what goes by."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or as many as there are."""
+
+    def seekable(self) -> bool:
+        """Whether what is not wanted can be passed over unread."""
+
+    def seek(self, offset: int, whence: int, /) -> int:
+        """As a file does, where it can."""
+
+
+class Stream(io.RawIOBase):
+    """The dataset in the next `size` bytes of a file, inflated as it is read. Errors: as `inflate`."""
+
+    def __init__(self, file: File, size: int) -> None:
+        super().__init__()
+        self._file, self._left, self._made = file, size, 0
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def readable(self) -> bool:
+        """For io."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """As io has it: how many bytes were put there, 0 at the end."""
+        while not self._stream.eof:
+            packed = self._stream.unconsumed_tail or self._packed()
+            try:
+                found = self._stream.decompress(packed, len(buffer))
+            except zlib.error as fault:
+                raise Unreadable("the dataset is declared deflated and is not, or is corrupt") from fault
+            if found:
+                self._made += len(found)
+                if self._made > CAP:
+                    raise Unreadable("the deflated dataset is too big when it is inflated")
+                buffer[: len(found)] = found
+                return len(found)
+            if not packed:
+                raise Unreadable("the deflated dataset ends too early")
+        return 0
+
+    def _packed(self) -> bytes:
+        found = self._file.read(min(_STEP, self._left))
+        self._left -= len(found)
+        return found

@@ -92,7 +92,7 @@ def fragments(data: Buffer, at: int, syntax: Syntax) -> Iterator[tuple[int, int]
 def items(data: Buffer, sequence: Element, syntax: Syntax) -> Iterator[tuple[int, int]]:
     """Start and stop of what is in each item of a sequence. Unreadable: as the module says."""
     _, vr, at, _, end = sequence
-    syntax = IMPLICIT if vr == b"UN" else syntax  # PS3.5 6.2.2 note 2
+    syntax = inside(vr, syntax)
     walker = _Walker(data, at)
     while at < end:
         tag, length = walker.item(at, syntax)
@@ -107,6 +107,11 @@ def items(data: Buffer, sequence: Element, syntax: Syntax) -> Iterator[tuple[int
         if at > end:
             raise Unreadable("truncated: an item goes beyond its sequence")
         yield start, stop
+
+
+def inside(vr: bytes, syntax: Syntax) -> Syntax:
+    """How the items of a sequence of this VR are written (PS3.5 6.2.2 note 2)."""
+    return IMPLICIT if vr == b"UN" else syntax
 
 
 class _Walker:

@@ -1,8 +1,9 @@
-"""Answers, without a Dataset each: a C-FIND response's Identifier as bytes (PS3.4 C.4.1.1.3.2).
+"""Datasets of ours as bytes, without a Dataset each: little endian, in tag order.
 
-Promises a little-endian dataset in tag order in which no character is lost: the character set that was asked for if it
-carries every value, else ISO_IR 192. What an object says that its VR cannot hold (a number that is none, 64 KiB of
-text in a short VR) is answered as unknown, with zero length: one odd object spoils no query. Nothing here fails.
+Promises that no character is lost: the character set that was asked for if it carries every value, else ISO_IR 192.
+What an object says that its VR cannot hold (a number that is none, 64 KiB of text in a short VR) is written as unknown,
+with zero length: one odd object spoils no query. `identifier` never fails; what it is made of needs a set that carries
+the value. The answers to a query are written by answers.py.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ _LONG_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "U
 _IMPLICIT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2s2xL")
-_LONGEST: Final = 0xFFFE
+LONGEST: Final = 0xFFFE
 """Bytes in a value of a short VR (PS3.5 7.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One attribute of an answer: text, multi-values joined by backslashes, integers in decimal; '' is zero length."""
+    """One attribute: text, multi-values joined by backslashes, integers in decimal; '' is zero length."""
 
     tag: int
     vr: str
@@ -34,48 +35,55 @@ class Element:
 
 
 def identifier(elements: Iterable[Element], *, implicit: bool, character_set: str) -> bytes:
-    """The Identifier that holds `elements`. (0008,0005) is ours to set: present when a value is not ASCII."""
+    """The dataset that holds `elements`. (0008,0005) is ours to set: present when a value is not ASCII."""
     ordered = sorted((each for each in elements if each.tag != instance.CHARACTER_SET), key=attrgetter("tag"))
-    chosen = _character_set(ordered, character_set)
+    chosen = carrying((each.value for each in ordered if each.vr in names.TEXT_VRS), names.spelled(character_set))
     if chosen:
         ordered = sorted((*ordered, Element(instance.CHARACTER_SET, "CS", chosen)), key=attrgetter("tag"))
-    return b"".join(_element(each.tag, each.vr, _raw(each, chosen), implicit) for each in ordered)
+    return b"".join(element(each, chosen, implicit=implicit) for each in ordered)
 
 
-def _character_set(elements: list[Element], asked: str) -> str:
-    """'' when all text is ASCII; else the set that was asked for if it carries everything, else UTF-8."""
-    texts = [each.value for each in elements if each.vr in names.TEXT_VRS and not each.value.isascii()]
-    if not texts:
+def carrying(texts: Iterable[str], asked: str) -> str:
+    """'' when all texts are ASCII; else the set that was asked for if it carries everything, else UTF-8."""
+    beyond = [text for text in texts if not text.isascii()]
+    if not beyond:
         return ""
-    return asked if asked and all(names.encodable(text, asked) for text in texts) else _UTF8
+    return asked if asked and all(names.encodable(text, asked) for text in beyond) else _UTF8
 
 
-def _raw(element: Element, character_set: str) -> bytes:
-    """The value's bytes, padded to an even length (PS3.5 6.2)."""
-    vr, value = element.vr, element.value
-    if not value:
-        return b""
-    if vr in instance.NUMBERS:
-        return _numbers(vr, value)
-    if vr in names.TEXT_VRS:
-        raw = value.encode("ascii") if value.isascii() else names.encode(value, vr, character_set)
-    else:
-        raw = value.encode("ascii", "replace")
-    return raw if len(raw) % 2 == 0 else raw + (b"\0" if vr in ("UI", "OB", "UN") else b" ")
+def element(of: Element, character_set: str, *, implicit: bool) -> bytes:
+    """One element; `character_set` carries its value."""
+    raw = value(of.vr, of.value, character_set)
+    return head(of.tag, of.vr, len(raw), implicit=implicit) + raw
 
 
-def _numbers(vr: str, value: str) -> bytes:
-    try:
-        return b"".join(struct.pack(f"<{instance.NUMBERS[vr]}", int(number)) for number in value.split("\\"))
-    except (ValueError, struct.error):
-        return b""
-
-
-def _element(tag: int, vr: str, raw: bytes, implicit: bool) -> bytes:
+def head(tag: int, vr: str, length: int, *, implicit: bool) -> bytes:
+    """What stands before the `length` bytes of a value (PS3.5 7.1)."""
     group, number = tag >> 16, tag & 0xFFFF
     if implicit:
-        return _IMPLICIT.pack(group, number, len(raw)) + raw
-    head = _LONG if vr in _LONG_VRS else _SHORT
-    if head is _SHORT and len(raw) > _LONGEST:
-        raw = b""
-    return head.pack(group, number, vr.encode("ascii"), len(raw)) + raw
+        return _IMPLICIT.pack(group, number, length)
+    return (_LONG if vr in _LONG_VRS else _SHORT).pack(group, number, vr.encode("ascii"), length)
+
+
+def value(vr: str, text: str, character_set: str) -> bytes:
+    """The value's bytes, padded to an even length (PS3.5 6.2)."""
+    if vr in instance.NUMBERS:
+        return _numbers(vr, text) if text else b""
+    if vr in names.TEXT_VRS and not text.isascii():
+        raw = names.encode(text, vr, character_set)
+    else:
+        raw = text.encode("ascii", "replace")
+    raw = raw if len(raw) % 2 == 0 else raw + padding(vr)
+    return raw if len(raw) <= LONGEST or vr in _LONG_VRS else b""
+
+
+def padding(vr: str) -> bytes:
+    """What makes an odd value even."""
+    return b"\0" if vr in ("UI", "OB", "UN") else b" "
+
+
+def _numbers(vr: str, text: str) -> bytes:
+    try:
+        return b"".join(struct.pack(f"<{instance.NUMBERS[vr]}", int(number)) for number in text.split("\\"))
+    except (ValueError, struct.error):
+        return b""

@@ -1,8 +1,8 @@
-"""SopInstance: the attributes we index and route by.
+"""SopInstance: the attributes we index and route by, and the sequences that are searched.
 
 Promises values that are decoded to Unicode, free of padding and of control characters, '' where absent or empty.
 Never validates them, UIDs apart (walk.py does that): a wrong date is kept as it was sent. Nothing here fails on what a
-peer sent; what is odd becomes a note.
+peer sent; what is odd becomes a note. A sequence stays packed until somebody asks for its items (sequences.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from dicomnode.dicom import names
 
@@ -38,23 +38,63 @@ class Attribute:
     vr: str
     level: Level
     column: str
+    multiple: bool
+    """Whether it may have several values (VM over 1), which are then joined by backslashes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """One sequence that is searched: `items` are the attributes that are kept of each of its items."""
+
+    keyword: str
+    tag: int
+    level: Level
+    column: str
+    items: tuple[Attribute, ...]
 
 
 _INDEXED: Final = {
     Level.PATIENT: "PatientID IssuerOfPatientID PatientName PatientBirthDate PatientSex",
-    Level.STUDY: "StudyInstanceUID StudyDate StudyTime AccessionNumber StudyID StudyDescription ReferringPhysicianName",
+    Level.STUDY: "StudyInstanceUID StudyDate StudyTime AccessionNumber StudyID StudyDescription ReferringPhysicianName"
+    " NameOfPhysiciansReadingStudy",
     Level.SERIES: "SeriesInstanceUID Modality SeriesNumber SeriesDescription BodyPartExamined SeriesDate SeriesTime"
-    " InstitutionName StationName Manufacturer ManufacturerModelName ProtocolName",
+    " InstitutionName StationName Manufacturer ManufacturerModelName ProtocolName PerformedProcedureStepStartDate"
+    " PerformedProcedureStepStartTime OperatorsName Laterality",
     Level.IMAGE: "SOPInstanceUID SOPClassUID InstanceNumber Rows Columns NumberOfFrames ContentDate ContentTime"
-    " AcquisitionDateTime",
+    " AcquisitionDateTime TimezoneOffsetFromUTC ImageType",
 }
+_CODE: Final = "CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning"
+_SEQUENCES: Final = (
+    ("ProcedureCodeSequence", Level.STUDY, _CODE),
+    (
+        "RequestAttributesSequence",
+        Level.SERIES,
+        "AccessionNumber StudyInstanceUID RequestedProcedureID RequestedProcedureDescription"
+        " ScheduledProcedureStepID ScheduledProcedureStepDescription",
+    ),
+    ("PerformedProtocolCodeSequence", Level.SERIES, _CODE),
+)
 
 
 def _attribute(keyword: str, level: Level) -> Attribute:
+    tag = _tag(keyword)
+    return Attribute(keyword, tag, dictionary_VR(tag), level, _column(keyword), dictionary_VM(tag) != "1")
+
+
+def _sequence(keyword: str, level: Level, items: str) -> Sequence:
+    return Sequence(
+        keyword, _tag(keyword), level, _column(keyword), tuple(_attribute(each, level) for each in items.split())
+    )
+
+
+def _tag(keyword: str) -> int:
     tag = tag_for_keyword(keyword)
     assert tag is not None, keyword
-    column = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()
-    return Attribute(keyword, tag, dictionary_VR(tag), level, column)
+    return tag
+
+
+def _column(keyword: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()
 
 
 ATTRIBUTES: Final[tuple[Attribute, ...]] = tuple(
@@ -62,8 +102,28 @@ ATTRIBUTES: Final[tuple[Attribute, ...]] = tuple(
 )
 BY_COLUMN: Final[Mapping[str, Attribute]] = {attribute.column: attribute for attribute in ATTRIBUTES}
 BY_TAG: Final[Mapping[int, Attribute]] = {attribute.tag: attribute for attribute in ATTRIBUTES}
+SEQUENCES: Final[tuple[Sequence, ...]] = tuple(_sequence(*each) for each in _SEQUENCES)
+SEQUENCE_TAGS: Final = frozenset(sequence.tag for sequence in SEQUENCES)
 
 CHARACTER_SET: Final = 0x00080005
+
+
+class Written(NamedTuple):
+    """How a dataset is written: its elements, and the character set that is assumed of its sender ('' for none)."""
+
+    implicit: bool
+    little_endian: bool
+    assumed: str = ""
+
+
+class Packed(NamedTuple):
+    """One sequence as it was received: its VR as declared (b'' in implicit VR), its bytes, and how to read them."""
+
+    tag: int
+    vr: bytes
+    value: bytes
+    written: Written
+    character_set: str
 
 
 class SopInstance(NamedTuple):
@@ -84,6 +144,7 @@ class SopInstance(NamedTuple):
     study_id: str
     study_description: str
     referring_physician_name: str
+    name_of_physicians_reading_study: str
     series_instance_uid: str
     modality: str
     series_number: str
@@ -96,6 +157,10 @@ class SopInstance(NamedTuple):
     manufacturer: str
     manufacturer_model_name: str
     protocol_name: str
+    performed_procedure_step_start_date: str
+    performed_procedure_step_start_time: str
+    operators_name: str
+    laterality: str
     sop_instance_uid: str
     sop_class_uid: str
     instance_number: str
@@ -105,9 +170,13 @@ class SopInstance(NamedTuple):
     content_date: str
     content_time: str
     acquisition_date_time: str
+    timezone_offset_from_utc: str
+    image_type: str
     transfer_syntax_uid: str
     notes: tuple[str, ...]
     """What is odd about the dataset, for a person: "320 bytes after the dataset", "odd length at (0010,4000)"."""
+    sequences: tuple[Packed, ...] = ()
+    """Those of SEQUENCES that it has."""
 
 
 NUMBERS: Final[Mapping[str, str]] = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q"}
@@ -123,17 +192,27 @@ _PADDING: Final = " \0"
 Raw = tuple[bytes, bytes]
 
 
-def build(values: Mapping[int, Raw], transfer_syntax_uid: str, *, little_endian: bool, notes: list[str]) -> SopInstance:
+def build(
+    values: Mapping[int, Raw], transfer_syntax_uid: str, written: Written, notes: list[str]
+) -> SopInstance:
     """A SopInstance from the raw values of one dataset; appends to `notes` what could not be decoded."""
     character_set = values.get(CHARACTER_SET, (b"", b""))[1].decode("latin-1").strip(_PADDING)
-    texts = dict.fromkeys(BY_TAG, "")
+    little_endian, assumed = written.little_endian, written.assumed
+    texts, sequences = dict.fromkeys(BY_TAG, ""), list[Packed]()
     for tag, (declared, value) in values.items():
         if tag in BY_TAG:
             convert = _text_again if len(value) <= _SHORT else _text
-            texts[tag], good = convert(BY_TAG[tag].vr, declared, value, character_set, little_endian)
-            if not good:
-                notes.append(f"text in {show(tag)} is not valid {safe(character_set) or 'ISO-IR 6'}")
-    return SopInstance._make((*texts.values(), transfer_syntax_uid, tuple(notes)))
+            texts[tag], doubt = convert(BY_TAG[tag].vr, declared, value, character_set, little_endian, assumed)
+            if doubt:
+                notes.append(f"text in {show(tag)} is {doubt}")
+        elif tag in SEQUENCE_TAGS:
+            sequences.append(Packed(tag, declared, value, written, character_set))
+    return SopInstance._make((*texts.values(), transfer_syntax_uid, tuple(notes), tuple(sequences)))
+
+
+def text(vr: str, raw: Raw, character_set: str, written: Written) -> str:
+    """One raw value as text, whatever it is worth."""
+    return _text(vr, *raw, character_set, written.little_endian, written.assumed)[0]
 
 
 def show(tag: int) -> str:
@@ -161,16 +240,25 @@ def numbers(value: bytes, vr: str, *, little_endian: bool) -> str:
     return "\\".join(map(str, struct.unpack_from(f"{'<' if little_endian else '>'}{count}{code}", value)))
 
 
-def _text(vr: str, declared: bytes, value: bytes, character_set: str, little_endian: bool) -> tuple[str, bool]:
-    """The value as text. A declared integer VR, or none but that of the dictionary, says that it is packed."""
+def _text(
+    vr: str, declared: bytes, value: bytes, character_set: str, little_endian: bool, assumed: str
+) -> tuple[str, str]:
+    """The value as text, and what is doubtful about it. A declared integer VR, or none but that of the dictionary, says
+    that it is packed.
+    """
     if declared in _PACKED:
         packed = _PACKED[declared] or vr
         if packed in NUMBERS:
-            return numbers(value, packed, little_endian=little_endian), True
+            return numbers(value, packed, little_endian=little_endian), ""
     if _PLAIN.fullmatch(value):
-        return strip(value.decode("ascii")), True
-    text, good = names.decode(value, character_set if vr in names.TEXT_VRS else "", vr)
-    return strip(text), good
+        return strip(value.decode("ascii")), ""
+    if vr not in names.TEXT_VRS:
+        character_set = assumed = ""
+    read = names.assume(value, character_set, vr, assumed)
+    if read is not None:
+        return strip(read), f"read as {assumed}"
+    read, good = names.decode(value, character_set, vr)
+    return strip(read), "" if good else f"not valid {safe(character_set) or 'ISO-IR 6'}"
 
 
 _text_again = lru_cache(maxsize=1024)(_text)

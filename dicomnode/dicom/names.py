@@ -18,10 +18,15 @@ TEXT_VRS: Final = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
 """The VRs that (0008,0005) applies to (PS3.5 6.1.2.2)."""
 
 _ASCII: Final = "iso8859"  # pydicom's codec name for ISO-IR 6: what is not ASCII in it is dealt with here
-_STAND_ALONE: Final = frozenset(("ISO_IR 192", "GB18030", "GBK"))  # PS3.3 C.12.1.1.2: no code extensions
+_STAND_ALONE: Final = frozenset(("ISO_IR 192", "GB18030", "GBK", "BIG5"))  # PS3.3 C.12.1.1.2: no code extensions
 _ESC: Final = b"\x1b"
 _JAPANESE: Final = ("iso2022_jp", "iso2022_jp_2")  # codecs that read their escape sequences themselves
-_TERMS: Final = python_encoding | {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}  # Latin-9, since 2023
+_LATIN_9: Final = {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
+"""Since 2023."""
+_TERMS: Final = python_encoding | _LATIN_9 | {"BIG5": "big5"}  # no term of the standard, and sent all the same
+_MULTI_BYTE: Final = frozenset(f"ISO 2022 IR {number}" for number in (58, 87, 149, 159))
+_STANDARD: Final = frozenset(_TERMS) - {"BIG5", "ISO 2022 GBK", "ISO 2022 58"}
+_DEFAULTS: Final = frozenset(("", "ISO_IR 6", "ISO 2022 IR 6", "ISO_IR 100", "ISO 2022 IR 100"))
 _ESCAPES: Final = CODES_TO_ENCODINGS | {b"\x1b-b": "iso8859_15"}
 _CODES: Final = ENCODINGS_TO_CODES | {"iso8859_15": b"\x1b-b"}
 
@@ -36,12 +41,16 @@ _UNSAFE_IN_LINES: Final = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u2028-\u2
 _ACCENTS: Final = re.compile("[\u0300-\u036f]")
 
 
-def decode(value: bytes, character_set: str, vr: str) -> tuple[str, bool]:
+def decode(value: bytes, character_set: str, vr: str, assumed: str = "") -> tuple[str, bool]:
     """`value` in Unicode, and whether all of it could be decoded; multi-values stay joined by backslashes.
 
-    `character_set` is the raw (0008,0005), '' for ISO-IR 6. What cannot be decoded becomes U+FFFD, as do control
-    characters; bytes beyond ASCII that nothing declares are read as UTF-8 if they are that, else as Latin-1 (False).
+    `character_set` is the raw (0008,0005), '' for ISO-IR 6; `assumed` is that of a peer who does not declare it, or a
+    wrong one (see `assume`). What cannot be decoded becomes U+FFFD, as do control characters; bytes beyond ASCII that
+    nothing declares are read as UTF-8 if they are that, else as Latin-1 (False).
     """
+    text = assume(value, character_set, vr, assumed)
+    if text is not None:
+        return text, True
     value = value.rstrip(b"\0")
     encodings, known = _encodings(character_set)
     try:
@@ -49,8 +58,20 @@ def decode(value: bytes, character_set: str, vr: str) -> tuple[str, bool]:
     except UnicodeError:
         text, good = _guess(value, encodings)
     good = (good and known) or (not known and value.isascii())
-    safe = (_UNSAFE_IN_LINES if vr in _LINES else _UNSAFE).sub("\ufffd", text)
+    safe = _safe(text, vr)
     return safe, good and safe == text
+
+
+def assume(value: bytes, character_set: str, vr: str, assumed: str) -> str | None:
+    """`value` in Unicode by the character set that is assumed of its peer; None where what is declared holds.
+
+    It holds for ASCII, where it tells more than Latin-1 and the value is in it, and where `assumed` is '' or fits no
+    better: what is assumed has to carry every byte.
+    """
+    value = value.rstrip(b"\0")
+    if not assumed or value.isascii() or (_tells(character_set) and _strictly(value, character_set, vr) is not None):
+        return None
+    return _strictly(value, assumed, vr)
 
 
 def fold(text: str) -> str:
@@ -69,6 +90,28 @@ def groups(name: str) -> tuple[str, str, str]:
     parts = [_group(part) for part in name.split("=")[:3]]
     alphabetic, ideographic, phonetic = parts + [""] * (3 - len(parts))
     return alphabetic, ideographic, phonetic
+
+
+def is_character_set(terms: str) -> bool:
+    """Whether we know each of the terms, which are written as (0008,0005) has them."""
+    return bool(terms) and _encodings(terms)[1]
+
+
+def spelled(character_set: str) -> str:
+    """The terms as the standard writes them, which peers often do not; '' where one is unknown, or none of its.
+
+    PS3.3 C.12.1.1.2: of several terms each is one for code extensions, and the first has single bytes.
+    """
+    terms = [_term(term) for term in character_set.split("\\")]
+    if terms[0] in _STAND_ALONE:
+        terms = terms[:1]
+    if not all(term in _STANDARD for term in terms):
+        return ""
+    if terms[0] in _MULTI_BYTE:
+        terms = ["", *terms]
+    if len(terms) == 1:
+        return terms[0]
+    return "\\".join(term.replace("ISO_IR", "ISO 2022 IR") for term in terms)
 
 
 def encodable(text: str, character_set: str) -> bool:
@@ -123,7 +166,7 @@ def _term(raw: str) -> str:
 
 
 def _extensible(encodings: tuple[str, ...]) -> bool:
-    return encodings[0] not in ("UTF8", "GB18030", "GBK", "GB2312")
+    return encodings[0] not in ("UTF8", "GB18030", "GBK", "GB2312", "big5")
 
 
 def _resets(vr: str) -> re.Pattern[bytes]:
@@ -131,6 +174,25 @@ def _resets(vr: str) -> re.Pattern[bytes]:
 
 
 # -- decoding ------------------------------------------------------------------------------------------------------
+
+
+def _tells(character_set: str) -> bool:
+    """Whether the terms say more than a device does that was never told where it stands: nothing, or Latin-1."""
+    return any(_term(term) not in _DEFAULTS for term in character_set.split("\\"))
+
+
+def _strictly(value: bytes, character_set: str, vr: str) -> str | None:
+    """`value` as the known terms say, None where it is not in them, or would hold what is not printed."""
+    encodings, known = _encodings(character_set)
+    try:
+        text = _decode(value, encodings, _resets(vr)) if known else None
+    except UnicodeError:
+        return None
+    return text if text is not None and _safe(text, vr) == text else None
+
+
+def _safe(text: str, vr: str) -> str:
+    return (_UNSAFE_IN_LINES if vr in _LINES else _UNSAFE).sub("\ufffd", text)
 
 
 def _decode(value: bytes, encodings: tuple[str, ...], resets: re.Pattern[bytes]) -> str:

@@ -39,7 +39,7 @@ File = str | os.PathLike[str]
 VALUE: Final = 64 * 1024
 """Bytes in one value that is indexed."""
 
-_INDEXED: Final = frozenset((*instance.BY_TAG, instance.CHARACTER_SET))
+_INDEXED: Final = frozenset((*instance.BY_TAG, *instance.SEQUENCE_TAGS, instance.CHARACTER_SET))
 _CHUNK: Final = 1024 * 1024
 _SMALL: Final = 64 * 1024
 _IMPLICIT_SYNTAXES: Final = frozenset(
@@ -61,22 +61,24 @@ class Facts:
     encoding: str
 
 
-def header(path: File) -> instance.SopInstance:
+def header(path: File, assumed: str = "") -> instance.SopInstance:
     """What we index of the Part 10 file at `path`, whose dataset is walked to its end. Errors: see the module.
 
-    A large file is mapped into memory: nobody may shorten it meanwhile.
+    `assumed` is the character set of a sender whose objects declare none, or a wrong one (names.assume). A large file
+    is mapped into memory: nobody may shorten it meanwhile.
     """
     data, uid, start, syntax = _dataset(path)
     notes: list[str] = []
     values: dict[int, instance.Raw] = {}
     for tag, vr, at, length, stop in elements(data, start, syntax, notes, _INDEXED):
         if stop - at > VALUE:
-            raise Unreadable(f"the value of {instance.show(tag)} is over 64 KiB")
-        if tag in values:
+            _check_long(tag, notes)
+        elif tag in values:
             note(notes, f"{instance.show(tag)} is repeated")
-        elif length != UNDEFINED:
+        elif length != UNDEFINED or tag in instance.SEQUENCE_TAGS:
             values[tag] = (vr, data[at:stop])
-    found = instance.build(values, uid, little_endian=syntax.little, notes=notes)
+    written = instance.Written(syntax.implicit, syntax.little, assumed)
+    found = instance.build(values, uid, written, notes)
     _check_uids(found)
     return found
 
@@ -91,6 +93,13 @@ def facts(path: File) -> Facts:
             return Facts(_digest(data, images), uid)
         return Facts(_digest(data, [(at, stop)]), native)
     return Facts("", native)
+
+
+def _check_long(tag: int, notes: list[str]) -> None:
+    """What may be left out where it is too long to be indexed: a sequence."""
+    if tag not in instance.SEQUENCE_TAGS:
+        raise Unreadable(f"the value of {instance.show(tag)} is over 64 KiB")
+    note(notes, f"{instance.show(tag)} is over 64 KiB, and not indexed")
 
 
 def _check_uids(found: instance.SopInstance) -> None:

@@ -20,6 +20,7 @@ from dicomnode.errors import DicomnodeError, OutOfResources
 from dicomnode.net.reactor import Reactor
 from dicomnode.operations.ports import Node
 from dicomnode.rules.admission import Caller
+from dicomnode.rules.negotiated import Features
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,12 @@ class Served(Protocol):
     dimse: Any
     told: dict[int, int]
     """Commitments whose results were sent on it and not answered yet, by Message ID."""
+    features: dict[str, Features]
+    """What was agreed on beyond the baseline, by abstract syntax; none where nothing was."""
+
+    @property
+    def accepted_contexts(self) -> list[PresentationContext]:
+        """By their ids, in order."""
 
 
 @contextmanager

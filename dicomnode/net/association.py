@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from pynetdicom import AE
 from pynetdicom.acse import ACSE, APPLICATION_CONTEXT_NAME
 from pynetdicom.association import MODE_ACCEPTOR, Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClassExtendedNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode.config.model import Partner
@@ -36,6 +36,7 @@ from dicomnode.operations.ports import Node, Slots
 from dicomnode.rules import admission, contexts, space
 from dicomnode.rules.admission import Caller, Refusal
 from dicomnode.rules.contexts import Answer, Proposal
+from dicomnode.rules.negotiated import Features
 from dicomnode.store import audit
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Reception(Association):
         self.partner: Partner | None = None
         self.caller = Caller("", "", visitor.address, visitor.is_encrypted)
         self.told: dict[int, int] = {}
+        self.features: dict[str, Features] = {}
         self._over = over
         self._request = bytes(visitor.request)
         self.dimse = Inbox(self, self._open_part, limits.object_size)
@@ -119,7 +121,7 @@ class Reception(Association):
         try:
             if not is_valid_uid(sop_class) or not is_valid_uid(sop_instance):
                 raise MalformedUID("the command's Affected SOP Class or Instance UID is no UID")
-            handlers.check_storage(context.abstract_syntax, self.node)
+            handlers.check_storage(context, self.node)
             titles = caller.calling_ae_title, caller.called_ae_title
             origin = Origin(partner.name, partner.site, self.node.clock(), *titles)
             header = part10.encode(sop_class, sop_instance, str(context.transfer_syntax[0]), origin)
@@ -167,7 +169,8 @@ class Door(ACSE):
         self.requestor.ae_title = assoc.caller.calling_ae_title
         proposals = self._proposals()
         light = contexts.storage_classes(config).isdisjoint(p.abstract_syntax for p in proposals)
-        if not light and "store" in admitted.may and (refusal := self._has_no_room()):
+        stores = "store" in admitted.may and contexts.would_store(config, proposals)
+        if stores and (refusal := self._has_no_room()):
             return refusal
         if refusal := assoc.slots.take(admitted, assoc.caller.address, light):
             return refusal
@@ -187,7 +190,16 @@ class Door(ACSE):
             log.warning("refused contexts from=%s: %s", admitted.name, ", ".join(map(printable, refused)))
         if contexts.refused_storage(answers):
             self._alert(admitted)
+        for uid, (features, given) in contexts.agree(self.requestor.sop_class_extended, answers).items():
+            self.assoc.features[uid] = features
+            self._extend(uid, given)
         return answers
+
+    def _extend(self, abstract_syntax: str, given: bytes) -> None:
+        """Answer what was offered by SOP Class Extended Negotiation (PS3.7 D.3.3.5)."""
+        item = SOPClassExtendedNegotiation()
+        item.sop_class_uid, item.service_class_application_information = UID(abstract_syntax), given
+        self.acceptor.add_negotiation_item(item)
 
     def _proposals(self) -> list[Proposal]:
         roles = {str(uid): (item.scu_role, item.scp_role) for uid, item in self.requestor.role_selection.items()}

@@ -9,23 +9,19 @@ opens, AssociationLost from then on.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import math
 import select
 import socket
 import ssl
 import struct
-import sys
-import termios
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from dicomnode.errors import AssociationLost, Unreachable
 from dicomnode.net import commands, pdus, proposing, tls
-from dicomnode.net.sockets import acknowledge_at_once, tune
+from dicomnode.net.sockets import acknowledge_at_once, tune, untaken
 from dicomnode.rules.contexts import Proposal
 
 _MAXIMUM_LENGTH = 131072
@@ -40,6 +36,8 @@ _FAREWELL = 3.0
 """Seconds that a release may take, with its answer: there is nothing left to lose."""
 _LOOKS = 4
 """How often, within a deadline, we look whether the partner has taken something."""
+_Fragment = tuple[int, int, bytes]
+"""Of a message: its presentation context, its message control header, its bytes."""
 _A = TypeVar("_A")
 _T = TypeVar("_T")
 
@@ -59,7 +57,7 @@ class Channel:
             self._socket = _encrypted(self._socket, over, address[0])
         self._response = response
         self._received = bytearray()
-        self._fragments: deque[tuple[int, bytes]] = deque()
+        self._fragments: deque[_Fragment] = deque()
         self.accepted: dict[int, str] = {}
         self.step = _MOST - pdus.PDV.size
 
@@ -95,6 +93,21 @@ class Channel:
         """The command set of the next message; one that brings a dataset along is not expected here."""
         return self._whole(pdus.COMMAND, _LONGEST_COMMAND, self._begun())
 
+    def receive_request(self) -> tuple[int, bytes]:
+        """The presentation context and the command set of the next message; its dataset is still to come."""
+        by = self._begun()
+        if not self._fragments:
+            self._next(by)
+        context, _, _ = self._fragments[0]
+        return context, self._whole(pdus.COMMAND, _LONGEST_COMMAND, by)
+
+    def dataset(self) -> Iterator[bytes]:
+        """The dataset of the message whose command set has come, as it comes: each fragment has a deadline."""
+        control = 0
+        while not control & pdus.LAST:
+            control, fragment = self._expected(0, time.monotonic() + self._response)
+            yield fragment
+
     def receive_message(self, most: int) -> tuple[bytes, bytes]:
         """Command set and dataset of the next message; b'' where it has none, and `most` bytes where it has one."""
         by = self._begun()
@@ -113,25 +126,30 @@ class Channel:
         """All fragments of a command set (COMMAND) or dataset (0)."""
         whole, control = bytearray(), 0
         while not control & pdus.LAST:
-            control, fragment = self._fragment(by)
-            if control & pdus.COMMAND != part:
-                missed = "a dataset where a response" if part else "a response where its dataset"
-                raise AssociationLost(f"the partner sent {missed} was expected")
+            control, fragment = self._expected(part, by)
             whole += fragment
             if len(whole) > most:
                 raise AssociationLost("the partner sent a response without end")
         return bytes(whole)
 
-    def _fragment(self, by: float) -> tuple[int, bytes]:
-        """The control header and the bytes of the next PDV."""
+    def _expected(self, part: int, by: float) -> tuple[int, bytes]:
+        """The control header and the bytes of the next PDV, which must be of a command set (COMMAND) or dataset (0)."""
         if not self._fragments:
-            kind, pdu = self._receive(by)
-            if kind != pdus.DATA:
-                raise AssociationLost(f"the partner {'aborted' if kind == pdus.ABORT else 'ended the association'}")
-            self._fragments.extend(_pdvs(pdu))
-            if not any(fragment or control & pdus.LAST for control, fragment in self._fragments):
-                raise AssociationLost("the partner sent an empty PDU")
-        return self._fragments.popleft()
+            self._next(by)
+        _, control, fragment = self._fragments.popleft()
+        if control & pdus.COMMAND != part:
+            missed = "a dataset where a response" if part else "a response where its dataset"
+            raise AssociationLost(f"the partner sent {missed} was expected")
+        return control, fragment
+
+    def _next(self, by: float) -> None:
+        """Wait for the next PDU of data."""
+        kind, pdu = self._receive(by)
+        if kind != pdus.DATA:
+            raise AssociationLost(f"the partner {'aborted' if kind == pdus.ABORT else 'ended the association'}")
+        self._fragments.extend(_pdvs(pdu))
+        if not any(fragment or control & pdus.LAST for _, control, fragment in self._fragments):
+            raise AssociationLost("the partner sent an empty PDU")
 
     def _begun(self) -> float:
         """Wait for the first byte of an answer; by when all of it must have come."""
@@ -164,25 +182,18 @@ class Channel:
 
     def _moving(self, wait: Callable[[_A], _T], argument: _A, by: float) -> _T:
         """What a wait on the socket brings, at the latest `by` then; the partner may take what we sent meanwhile."""
-        left, until = self._untaken(), time.monotonic() + self._response
+        left, until = untaken(self._socket), time.monotonic() + self._response
         while (seconds := min(by, until) - time.monotonic()) > 0:
             try:
                 self._socket.settimeout(min(seconds, self._response / _LOOKS))
                 return wait(argument)
             except TimeoutError:
-                before, left = left, self._untaken()
+                before, left = left, untaken(self._socket)
                 if left < before:
                     until = time.monotonic() + self._response
             except OSError as error:
                 raise AssociationLost(f"the connection broke: {tls.reason(error)}") from error
         raise AssociationLost("the partner did not answer in time")
-
-    def _untaken(self) -> int:
-        """Bytes that we have sent and the partner's machine has not taken (0 where the system cannot tell)."""
-        count = bytearray(4)
-        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
-            fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, count)
-        return int.from_bytes(count, sys.byteorder)
 
     @property
     def is_closed(self) -> bool:
@@ -229,12 +240,12 @@ def _encrypted(connection: socket.socket, context: ssl.SSLContext, host: str) ->
         raise Unreachable(f"no connection over TLS: {tls.reason(error)}") from error
 
 
-def _pdvs(pdu: bytes) -> Iterable[tuple[int, bytes]]:
-    """(message control header, fragment) of each PDV of a P-DATA-TF (PS3.8 9.3.5)."""
+def _pdvs(pdu: bytes) -> Iterable[_Fragment]:
+    """Each PDV of a P-DATA-TF (PS3.8 9.3.5)."""
     offset = 6
     while offset + 6 <= len(pdu):
         (length,) = struct.unpack_from(">I", pdu, offset)
         if length < 2:
             raise AssociationLost("the partner sent a PDV of impossible length")
-        yield pdu[offset + 5], pdu[offset + 6 : offset + 4 + length]
+        yield pdu[offset + 4], pdu[offset + 5], pdu[offset + 6 : offset + 4 + length]
         offset += 4 + length

@@ -6,6 +6,7 @@ we hear besides are pynetdicom's.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ from typing import Any
 
 from dicomnode.dicom.classes import is_valid_uid
 from dicomnode.errors import AssociationLost
+from dicomnode.operations.ports import Suboperations
 
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP = 0x0001, 0x8001, 0x0030, 0x8030
 C_FIND_RQ, C_FIND_RSP, N_ACTION_RQ, N_ACTION_RSP = 0x0020, 0x8020, 0x0130, 0x8130
+C_GET_RQ, C_GET_RSP, C_MOVE_RQ, C_MOVE_RSP, C_CANCEL_RQ = 0x0010, 0x8010, 0x0021, 0x8021, 0x0FFF
 N_EVENT_REPORT_RQ, N_EVENT_REPORT_RSP = 0x0100, 0x8100
 _DATASET, _NO_DATASET = 0x0001, 0x0101
 _ELEMENT = struct.Struct("<HHI")
+_COMMENT = 64
+"""Characters of an Error Comment (PS3.7 C.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class Response:
     responds_to: int
     sop_instance_uid: str
     status: int
+    comment: str = ""
+    """The Error Comment, as it can be printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +107,33 @@ def store_request(
 
 def find_request(message_id: int, sop_class_uid: str) -> bytes:
     """C-FIND-RQ (PS3.7 9.3.2.1), of medium priority."""
-    elements = [
+    return _command(_query(C_FIND_RQ, message_id, sop_class_uid))
+
+
+def get_request(message_id: int, sop_class_uid: str) -> bytes:
+    """C-GET-RQ (PS3.7 9.3.3.1), of medium priority."""
+    return _command(_query(C_GET_RQ, message_id, sop_class_uid))
+
+
+def move_request(message_id: int, sop_class_uid: str, destination: str) -> bytes:
+    """C-MOVE-RQ (PS3.7 9.3.4.1), of medium priority."""
+    elements = [*_query(C_MOVE_RQ, message_id, sop_class_uid), (0x0600, _ae(destination))]
+    return _command(sorted(elements))
+
+
+def _query(field: int, message_id: int, sop_class_uid: str) -> list[tuple[int, bytes]]:
+    return [
         (0x0002, _uid(sop_class_uid)),
-        (0x0100, _us(C_FIND_RQ)),
+        (0x0100, _us(field)),
         (0x0110, _us(message_id)),
         (0x0700, _us(0)),
         (0x0800, _us(_DATASET)),
     ]
-    return _command(elements)
+
+
+def cancel_request(responds_to: int) -> bytes:
+    """C-CANCEL-RQ of a C-FIND, C-MOVE or C-GET (PS3.7 9.3.2.3)."""
+    return _command([(0x0100, _us(C_CANCEL_RQ)), (0x0120, _us(responds_to)), (0x0800, _us(_NO_DATASET))])
 
 
 def action_request(message_id: int, sop_class_uid: str, sop_instance_uid: str, action_type: int) -> bytes:
@@ -219,6 +245,16 @@ def store_request_in(data: bytes) -> StoreRequest | None:
     return StoreRequest(message_id, _text(values.get(0x0002, b"")), _text(values.get(0x1000, b"")), has_dataset)
 
 
+def store_response_in(data: bytes) -> Response | None:
+    """The C-STORE-RSP in a command set; None where it is another command. ValueError: it cannot be read."""
+    if _elements(data).get(0x0100) != _us(C_STORE_RSP):
+        return None
+    try:
+        return response(data)
+    except AssociationLost as error:
+        raise ValueError("a C-STORE-RSP without Message ID or Status") from error
+
+
 def has_dataset(data: bytes) -> bool:
     """Whether a command set is followed by a dataset. AssociationLost: it cannot be read."""
     try:
@@ -250,4 +286,12 @@ def response(data: bytes) -> Response:
         field, responds_to, status = (struct.unpack("<H", values[e])[0] for e in (0x0100, 0x0120, 0x0900))
     except (KeyError, ValueError, struct.error) as error:
         raise AssociationLost("the partner answered with a response that cannot be read") from error
-    return Response(field, responds_to, _text(values.get(0x1000, b"")), status)
+    comment = re.sub(r"[^\x20-\x7e]", "?", _text(values.get(0x0902, b"")))[:_COMMENT]
+    return Response(field, responds_to, _text(values.get(0x1000, b"")), status, comment)
+
+
+def suboperations(data: bytes) -> Suboperations:
+    """The counters of a C-MOVE-RSP or C-GET-RSP that can be read (PS3.7 9.3.4.2)."""
+    values = _elements(data)
+    counts = [values.get(element, b"") for element in (0x1020, 0x1021, 0x1022, 0x1023)]
+    return Suboperations(*(int.from_bytes(count, "little") if len(count) == 2 else None for count in counts))

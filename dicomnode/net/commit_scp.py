@@ -77,7 +77,7 @@ def _tell(assoc: Served, taken: int, context: PresentationContext) -> None:
     message = max(assoc.told, default=0) + 1
     assoc.told[message] = taken
     implicit = context.transfer_syntax[0] == IMPLICIT_LE
-    retrieve_from = assoc.node.config.node.ae_title if "move" in assoc.partner.may else ""
+    retrieve_from = assoc.node.config.node.ae_title if assoc.partner.may & {"move", "get"} else ""
     dataset = commitment.report(result, retrieve_from, implicit=implicit)
     assoc.dimse.send(context.context_id, _event(result)(message), dataset)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_MOVE, N_ACTION, N_EVENT_REPORT
+from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_GET, C_MOVE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import VerificationServiceClass
 
-from dicomnode.errors import ClassNotSupported, DicomnodeError
-from dicomnode.net import answering, commands, commit_scp, commit_scu, find_scp, retrieve_scp
+from dicomnode.errors import ClassNotSupported, DicomnodeError, NotAllowed
+from dicomnode.net import answering, commands, commit_scp, commit_scu, find_scp, get_scp, retrieve_scp
 from dicomnode.net.answering import Served
 from dicomnode.net.inbox import Incoming
 from dicomnode.operations import watch
@@ -29,10 +29,12 @@ _UNRECOGNISED_OPERATION = 0x0211
 _CLASS_NOT_SUPPORTED = 0x0122
 
 
-def check_storage(abstract_syntax: str, node: Node) -> None:
-    """Raise unless a presentation context is one for storing."""
-    if abstract_syntax not in contexts.storage_classes(node.config):
+def check_storage(context: PresentationContext, node: Node) -> None:
+    """Raise unless a presentation context is one for storing, on which the peer may: and not for C-GET alone."""
+    if context.abstract_syntax not in contexts.storage_classes(node.config):
         raise ClassNotSupported("this presentation context is not for storing")
+    if not context.as_scp:
+        raise NotAllowed("this presentation context has no SCU role for storing")
 
 
 def serve(assoc: Served, request: Any, context: PresentationContext) -> None:
@@ -47,12 +49,15 @@ def serve(assoc: Served, request: Any, context: PresentationContext) -> None:
         VerificationServiceClass(assoc).SCP(request, context)
     elif isinstance(request, C_FIND) and context.abstract_syntax in find_scp.MODELS:
         find_scp.serve(assoc, request, context)
-    elif isinstance(request, C_MOVE) and context.abstract_syntax in retrieve_scp.MODELS:
+    elif isinstance(request, C_MOVE) and context.abstract_syntax in contexts.MOVES:
         retrieve_scp.serve(assoc, request, context)
+    elif isinstance(request, C_GET) and context.abstract_syntax in contexts.GETS:
+        get_scp.serve(assoc, request, context)
     elif isinstance(request, N_ACTION | N_EVENT_REPORT) and context.abstract_syntax == contexts.STORAGE_COMMITMENT:
         commit(assoc, request, context)
     else:
-        status = _CLASS_NOT_SUPPORTED if isinstance(request, C_ECHO | C_FIND | C_MOVE) else _UNRECOGNISED_OPERATION
+        is_composite = isinstance(request, C_ECHO | C_FIND | C_GET | C_MOVE)
+        status = _CLASS_NOT_SUPPORTED if is_composite else _UNRECOGNISED_OPERATION
         answering.respond(assoc, request, context, status)
 
 

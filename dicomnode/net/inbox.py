@@ -4,14 +4,16 @@ Takes the place of pynetdicom's DIMSE provider in an acceptor's association, in 
 `receive` in the association's one thread; what is complete waits in `requests` to be served. It blocks on nothing but
 the disk. What breaks the protocol raises Broken: an unknown context or command field, a dataset without a command,
 a command set over 64 KiB, an Identifier (or what an N-message has in its place) over its cap, a dataset of four times
-the cap, requests upon requests while one is served.
+the cap, requests upon requests while one is served, responses upon responses. The C-STORE-RSPs to sub-operations of a
+C-GET go to who awaits them, while that request is served.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -25,7 +27,7 @@ from dicomnode.dicom import identifier
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
 from dicomnode.net import commands, pdus
-from dicomnode.net.commands import StoreRequest
+from dicomnode.net.commands import Response, StoreRequest
 from dicomnode.net.pdus import COMMAND, LAST
 from dicomnode.net.reactor import Broken
 from dicomnode.store.archive import Part
@@ -86,6 +88,7 @@ class Inbox(DIMSEServiceProvider):
         self._message: DIMSEMessage | None = None
         self._incoming: Incoming | None = None
         self._context = 0
+        self._answers: deque[Response] | None = None
 
     def receive(self, context: int, control: int, piece: memoryview) -> None:
         """Take in one piece of a PDV (PS3.8 E.2)."""
@@ -120,8 +123,22 @@ class Inbox(DIMSEServiceProvider):
 
     def send(self, context: int, command: bytes, dataset: bytes = b"") -> None:
         """Send a command set, and a dataset where it has one, in PDUs no longer than the peer takes (0: any length)."""
-        step = pdus.longest_fragment(self.maximum_pdu_size or max(len(command), len(dataset)) + 7)
-        self.assoc.reactor.send(pdus.data(context, COMMAND, command, step) + pdus.data(context, 0, dataset, step))
+        self.send_each(context, command, [dataset])
+
+    def send_each(self, context: int, command: bytes, datasets: Sequence[bytes]) -> None:
+        """Send a message for each dataset, all at once; their command sets are the same."""
+        step = pdus.longest_fragment(self.maximum_pdu_size or max(len(command), *map(len, datasets)) + 7)
+        said = pdus.data(context, COMMAND, command, step)
+        self.assoc.reactor.send(b"".join(said + pdus.data(context, 0, dataset, step) for dataset in datasets))
+
+    @contextmanager
+    def awaiting(self) -> Iterator[deque[Response]]:
+        """A block in which C-STORE-RSPs are expected; they come in what it is given."""
+        self._answers = deque()
+        try:
+            yield self._answers
+        finally:
+            self._answers = None
 
     def discard(self) -> None:
         """Remove what was being received, and what nobody will serve any more: the association is over."""
@@ -135,9 +152,12 @@ class Inbox(DIMSEServiceProvider):
         self._context = context
         command, self._command = bytes(self._command), bytearray()
         try:
-            request = commands.store_request_in(command)
+            request, answer = commands.store_request_in(command), commands.store_response_in(command)
         except ValueError as error:
             raise Broken(str(error)) from error
+        if answer:
+            self._answered(answer)
+            return
         if request:
             self._incoming = self._open(request, context)
             has_dataset = request.has_dataset
@@ -146,6 +166,14 @@ class Inbox(DIMSEServiceProvider):
             _drop_impossible_values(self._message)
         if not has_dataset:
             self._finish()
+
+    def _answered(self, answer: Response) -> None:
+        if self._answers is None:
+            log.warning("ignored a response from=%s that nobody asked for", self.assoc.requestor.ae_title)
+            return
+        self._answers.append(answer)
+        if len(self._answers) > _WAITING:
+            raise Broken("responses upon responses to one request")
 
     @staticmethod
     def _decode(command: bytes) -> tuple[DIMSEMessage, bool]:

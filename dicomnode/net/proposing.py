@@ -41,7 +41,8 @@ def request(calling: str, called: str, proposals: Sequence[Proposal], maximum_le
     length.maximum_length_received = maximum_length
     uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
     version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    primitive.user_information = [length, uid, version, *(_role(each) for each in proposals if each.roles)]
+    roles = {each.abstract_syntax: each for each in proposals if each.roles}  # one of a class: PS3.7 D.3.3.4
+    primitive.user_information = [length, uid, version, *map(_role, roles.values())]
     pdu = A_ASSOCIATE_RQ()
     pdu.from_primitive(primitive)
     encoded: bytes = pdu.encode()

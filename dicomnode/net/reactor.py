@@ -46,7 +46,7 @@ from dicomnode.net.pdus import (
     UNEXPECTED,
     UNRECOGNISED,
 )
-from dicomnode.net.sockets import acknowledge_at_once
+from dicomnode.net.sockets import acknowledge_at_once, untaken
 
 MAXIMUM_LENGTH = 1 << 20
 """The longest P-DATA-TF that we announce to take (bytes, PS3.8 D.1)."""
@@ -104,6 +104,11 @@ class Reactor:
     def is_open(self) -> bool:
         """Whether the association goes on."""
         return not self.end
+
+    @property
+    def untaken(self) -> int:
+        """Bytes that were sent and that the peer has not taken."""
+        return untaken(self.socket)
 
     # -- receiving ---------------------------------------------------------------------------------------------
 
@@ -222,7 +227,7 @@ class Reactor:
         accept.from_primitive(primitive)
         self.send(accept.encode())
 
-    def send(self, data: bytes | bytearray) -> None:
+    def send(self, data: bytes | bytearray | memoryview) -> None:
         """Send whole PDUs, or find that the peer does not take them any more: then it is over."""
         if self.is_open:
             try:

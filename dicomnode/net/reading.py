@@ -1,8 +1,9 @@
 """Instances read ahead of who sends them: from the file to P-DATA-TF PDUs, on a thread of its own, in reused buffers.
 
-Promises: the last PDV of a dataset comes out only after all of its bytes were seen to have the digest with which they
-were received, and Unreadable in the place of it otherwise; about 1 MB of memory, however large the object is. The
-thread digests while its partner sends, and while he waits for a response: what costs most is done by then.
+A dataset goes as it is stored, or where it must in another transfer syntax (converting.py). Promises: its last PDV
+comes out only after all of its bytes were seen to have the digest with which they were received, and Unreadable in the
+place of it otherwise; about 1 MB of memory, however large the object is. The thread digests while its partner sends,
+and while he waits for a response: what costs most is done by then.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from queue import SimpleQueue
+from typing import BinaryIO
 
 from dicomnode.dicom.classes import DEFLATED
 from dicomnode.errors import Unreadable
+from dicomnode.net import converting
+from dicomnode.net.decoding import Decoder
 from dicomnode.net.pdus import DATA, LAST, PDV
 from dicomnode.operations.ports import Outgoing
 
@@ -45,6 +49,17 @@ class Buffer:
         whole, rest = divmod(length, len(self._fragments[0]))
         return self._fragments[:whole] + ([self._fragments[whole][:rest]] if rest or not whole else [])
 
+    def write(self, at: int, data: memoryview) -> int:
+        """Put some of the data behind the `at` bytes of a dataset that are there; how many of it."""
+        begin = at
+        step = len(self._fragments[0])
+        while data and at < self.capacity:
+            number, within = divmod(at, step)
+            count = min(step - within, len(data))
+            self._fragments[number][within : within + count] = data[:count]
+            data, at = data[count:], at + count
+        return at - begin
+
     def frame(self, length: int, context: int, last: bool) -> None:
         """Write the PDUs' headers around so many bytes; `last`: they end the dataset."""
         at = _FRONT
@@ -62,30 +77,38 @@ class Buffer:
         return self._memory[start : self._end]
 
 
+class _Closed(Exception):
+    """Nobody wants any more."""
+
+
 class Reader:
     """Reads what it is told to `expect`, in that order; `buffers` hands out in the same. What fails ends it."""
 
     def __init__(self, step: int) -> None:
-        self._asked: SimpleQueue[tuple[Outgoing, int] | None] = SimpleQueue()
+        self._asked: SimpleQueue[tuple[Outgoing, int, str] | None] = SimpleQueue()
         self._empty: SimpleQueue[Buffer | None] = SimpleQueue()
         self._full: SimpleQueue[tuple[Buffer, bool] | BaseException] = SimpleQueue()
         for _ in range(_BUFFERS):
             self._empty.put(Buffer(step))
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._decoder = Decoder()
         self.expected: deque[Outgoing] = deque()
         """What was asked for, and not handed out yet."""
 
-    def expect(self, instance: Outgoing, context: int) -> None:
-        """Begin to read an instance that goes out on this presentation context."""
+    def expect(self, instance: Outgoing, context: int, syntax: str) -> None:
+        """Begin to read an instance that goes out on this presentation context, in this transfer syntax."""
         self.expected.append(instance)
-        self._asked.put((instance, context))
+        self._asked.put((instance, context, syntax))
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
             self._thread.start()
 
     def buffers(self) -> Iterator[Buffer]:
-        """The first that is expected, a buffer at a time. Unreadable: our file is not what was received."""
+        """The first that is expected, a buffer at a time.
+
+        Unreadable: our file is not what was received. ContextMissing: it cannot be had in that transfer syntax.
+        """
         self.expected.popleft()
         last = False
         while not last:
@@ -99,6 +122,7 @@ class Reader:
     def close(self) -> None:
         """End the thread, and forget what it has read and was to read."""
         self._closed = True
+        self._decoder.close()
         self._asked.put(None)
         self._empty.put(None)
 
@@ -108,24 +132,54 @@ class Reader:
         try:
             while (asked := self._asked.get()) and not self._closed:
                 self._read(*asked)
+        except _Closed:
+            pass
         except BaseException as error:
             self._full.put(error)
+        finally:
+            self._decoder.close()
 
-    def _read(self, instance: Outgoing, context: int) -> None:
+    def _read(self, instance: Outgoing, context: int, syntax: str) -> None:
         try:
-            file = os.open(instance.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self._fill(file, instance, context)
-            finally:
-                os.close(file)
+            with instance.path.open("rb") as file:
+                if syntax == instance.transfer_syntax_uid:
+                    self._fill(file.fileno(), instance, context)
+                else:
+                    self._convert(file, instance, context, syntax)
         except OSError as error:
             raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
+
+    def _convert(self, file: BinaryIO, instance: Outgoing, context: int, syntax: str) -> None:
+        """The dataset in another transfer syntax; its end stays here until all of it is known to be well."""
+        buffer, used = self._unused(), 0
+
+        def put(data: bytes) -> None:
+            nonlocal buffer, used
+            view = memoryview(data)
+            while view:
+                if used == buffer.capacity:
+                    buffer.frame(used, context, False)
+                    self._full.put((buffer, False))
+                    buffer, used = self._unused(), 0
+                written = buffer.write(used, view)
+                view, used = view[written:], used + written
+
+        converting.convert(file, instance, syntax, self._decoder, put)
+        buffer.frame(used, context, True)
+        self._full.put((buffer, True))
+
+    def _unused(self) -> Buffer:
+        buffer = self._empty.get()
+        if buffer is None:
+            raise _Closed
+        return buffer
 
     def _fill(self, file: int, instance: Outgoing, context: int) -> None:
         """The dataset is the end of the file, as long as it was: if anything was cut or added, its digest differs."""
         offset, left, running = os.fstat(file).st_size - instance.size, instance.size, hashlib.sha256()
         last = False
-        while not last and (buffer := self._empty.get()):
+        while not last:
+            buffer = self._unused()
             length = min(left, buffer.capacity)
             fragments = buffer.fragments(length)
             got = os.preadv(file, fragments, offset) if offset >= 0 else -1

@@ -1,11 +1,13 @@
 """Partners, as somebody who calls them: implements ports.Peer.
 
 Associations may stay open between batches; one that its partner has ended meanwhile is replaced, and nobody is told.
-How instances are sent on one is in sending.py, how questions are asked in questions.py and commit_scu.py.
+How instances are sent on one is in sending.py; what is asked on one is in find_scu.py, move_scu.py, get_scu.py,
+questions.py and commit_scu.py.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,20 +15,24 @@ from functools import cached_property
 
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom.classes import class_name
+from dicomnode.dicom.identifier import Identifier
 from dicomnode.errors import AssociationLost, ConfigurationError, ContextMissing, PartnerError, Unreachable
-from dicomnode.net import commands, commit_scp, commit_scu, questions, tls
+from dicomnode.net import commands, commit_scp, commit_scu, find_scu, get_scu, move_scu, questions, tls
 from dicomnode.net.channel import Channel
-from dicomnode.net.conversation import Conversation
+from dicomnode.net.conversation import CONTEXT, Conversation
 from dicomnode.net.lingering import Lingering
 from dicomnode.net.pacing import Pace
 from dicomnode.net.sending import Association
-from dicomnode.operations.ports import Reference, Report
+from dicomnode.operations.ports import Opener, Reference, Report, Retrieved, Stopped, Watch
 from dicomnode.rules import proposals
 from dicomnode.rules.contexts import (
     EXPLICIT_LE,
     IMPLICIT_LE,
+    PATIENT_ROOT_FIND,
     STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
     VERIFICATION,
     Proposal,
 )
@@ -52,7 +58,7 @@ class Requestor:
         association = self._lingering.take(partner.name)
         if association and not association.covers(pairs):
             association.release()
-            pairs = tuple(dict.fromkeys((*pairs, *association.pairs)))[: proposals.MOST]
+            pairs = proposals.extended(pairs, association.pairs, partner.transcode == "decompress")
             association = None
         association = association or Association(partner, pairs, self._open, self._paces.get(partner.name))
         try:
@@ -86,35 +92,64 @@ class Requestor:
 
     def instances(self, partner: Partner, study_instance_uid: str) -> frozenset[str]:
         """C-FIND for the SOP Instance UIDs of a study. See ports.Peer."""
-        with self._conversation(partner, STUDY_ROOT_FIND) as talk:
+        with self._conversation(partner, [_proposal(STUDY_ROOT_FIND)], self._bound) as talk:
             return questions.instances(talk, study_instance_uid)
 
     def count(self, partner: Partner, study_instance_uid: str) -> int | None:
         """C-FIND for the number of a study's instances. See ports.Peer."""
-        with self._conversation(partner, STUDY_ROOT_FIND) as talk:
+        with self._conversation(partner, [_proposal(STUDY_ROOT_FIND)], self._bound) as talk:
             return questions.count(talk, study_instance_uid)
 
     def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
         """N-ACTION, and the result where it comes within a moment. See ports.Peer."""
-        with self._conversation(partner, STORAGE_COMMITMENT) as talk:
+        with self._conversation(partner, [_proposal(STORAGE_COMMITMENT)], self._bound) as talk:
             return commit_scu.ask(talk, transaction_uid, references)
 
     def report(self, partner: Partner, report: Report) -> None:
         """N-EVENT-REPORT, as the SCP on an association that we open (PS3.4 J.3.3). See ports.Peer."""
-        retrieve_from = self._config.node.ae_title if "move" in partner.may else ""
-        with self._conversation(partner, STORAGE_COMMITMENT, (False, True)) as talk:
+        retrieve_from = self._config.node.ae_title if partner.may & {"move", "get"} else ""
+        proposal = _proposal(STORAGE_COMMITMENT, (False, True))
+        with self._conversation(partner, [proposal], self._bound) as talk:
             commit_scp.tell(talk, report, retrieve_from)
+
+    def find(self, partner: Partner, question: Identifier, stopped: Stopped) -> Iterator[Identifier]:
+        """C-FIND. See ports.Peer."""
+        model = PATIENT_ROOT_FIND if question.level == "PATIENT" else STUDY_ROOT_FIND
+        with self._conversation(partner, [_proposal(model)]) as talk:
+            yield from find_scu.ask(talk, model, question, stopped)
+
+    def move(self, partner: Partner, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+        """C-MOVE. See ports.Peer."""
+        with self._conversation(partner, [_proposal(STUDY_ROOT_MOVE)]) as talk:
+            return move_scu.move(talk, STUDY_ROOT_MOVE, wanted, destination, watch)
+
+    def get(
+        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, watch: Watch
+    ) -> Retrieved:
+        """C-GET. See ports.Peer."""
+        storage = [
+            Proposal(2 * number + CONTEXT, abstract, (syntax,), (False, True))
+            for number, (abstract, syntax) in enumerate(pairs, 1)
+        ]
+        classes = {CONTEXT: STUDY_ROOT_GET} | {each.id: each.abstract_syntax for each in storage}
+        with self._conversation(partner, [_proposal(STUDY_ROOT_GET), *storage]) as talk:
+            return get_scu.get(talk, wanted, classes, opener, watch)
+
+    @property
+    def _bound(self) -> float:
+        """Seconds that what is asked may take in all, where nobody waits for it who could tell it to end."""
+        return _ANSWERS * self._config.node.limits.response
 
     @contextmanager
     def _conversation(
-        self, partner: Partner, abstract_syntax: str, roles: tuple[bool, bool] | None = None
+        self, partner: Partner, proposals: Sequence[Proposal], most: float = math.inf
     ) -> Iterator[Conversation]:
         """An association for one purpose: released at the end, aborted where it is of no more use."""
-        channel = self._open(partner, [Proposal(1, abstract_syntax, (EXPLICIT_LE, IMPLICIT_LE), roles)])
+        channel = self._open(partner, proposals)
         try:
-            if not channel.accepted:
-                raise ContextMissing(f"{partner.name} does not accept {class_name(abstract_syntax)}")
-            yield Conversation(channel, _ANSWERS * self._config.node.limits.response)
+            if CONTEXT not in channel.accepted:
+                raise ContextMissing(f"{partner.name} does not accept {class_name(proposals[0].abstract_syntax)}")
+            yield Conversation(channel, self._config.node.limits.response, most)
         except BaseException as error:
             if isinstance(error, AssociationLost) or not isinstance(error, PartnerError):
                 channel.abort()
@@ -144,3 +179,7 @@ class Requestor:
             return tls.client_context(self._config.node.tls)
         except ConfigurationError as error:
             raise Unreachable(f"no connection over TLS: {error}") from error
+
+
+def _proposal(abstract_syntax: str, roles: tuple[bool, bool] | None = None) -> Proposal:
+    return Proposal(CONTEXT, abstract_syntax, (EXPLICIT_LE, IMPLICIT_LE), roles)

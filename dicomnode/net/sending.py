@@ -1,7 +1,8 @@
 """An association on which instances are sent: implements ports.Link.
 
-Each file is streamed as it is stored, in its own transfer syntax. A response counts only if it answers the request that
-was sent: message, operation and instance (a stray 0000H must never mark something delivered).
+Each file is streamed as it is stored, in its own transfer syntax, where the partner takes that, and in another one that
+it takes where not. A response counts only if it answers the request that was sent: message, operation and instance (a
+stray 0000H must never mark something delivered).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from dicomnode.config.model import Partner
 from dicomnode.dicom.classes import class_name, syntax_name
-from dicomnode.errors import AssociationLost, ContextMissing, Unreadable
+from dicomnode.errors import AssociationLost, ContextMissing, InstanceError
 from dicomnode.net import commands
 from dicomnode.net.channel import Channel
 from dicomnode.net.pacing import Pace
@@ -39,7 +40,8 @@ class Association:
     ) -> None:
         self._partner, self._dial, self._pace = partner, dial, pace
         self.pairs = frozenset(pairs)
-        self._proposals = proposals.propose(pairs)
+        self._decompress = partner.transcode == "decompress"
+        self._proposals = proposals.propose(pairs, self._decompress)
         self._open()
 
     def _open(self) -> None:
@@ -50,7 +52,7 @@ class Association:
         self._heard = False
         """Whether the partner had said something already when the end of the instance was still to be sent."""
         self._contexts = {
-            (proposal.abstract_syntax, proposal.transfer_syntaxes[0]): proposal.id
+            (proposal.abstract_syntax, self._channel.accepted[proposal.id]): proposal.id
             for proposal in self._proposals
             if proposal.id in self._channel.accepted
         }
@@ -93,10 +95,9 @@ class Association:
         return self._send(instance, originator, following)
 
     def _send(self, instance: Outgoing, originator: Originator | None, following: Outgoing | None) -> int:
-        context = self._contexts.get(instance.context)
-        if context is None:
-            what = f"{class_name(instance.sop_class_uid)} in {syntax_name(instance.transfer_syntax_uid)}"
-            raise ContextMissing(f"{self._partner.name} does not accept {what}")
+        chosen = self._chosen(instance)
+        if chosen is None:
+            raise ContextMissing(self._refused(instance))
         self._messages = self._messages % _MOST_MESSAGES + 1
         request = commands.store_request(
             self._messages,
@@ -106,16 +107,30 @@ class Association:
             (originator.ae_title, originator.message_id) if originator else None,
         )
         self._expect(instance, following)
-        self._stream(self._channel.framed(context, request))
+        try:
+            self._stream(self._channel.framed(chosen[0], request))
+        except ContextMissing as error:  # nor can it be had in what is accepted
+            raise ContextMissing(f"{self._refused(instance)}; {error}") from error
         return self._status(instance)
+
+    def _chosen(self, instance: Outgoing) -> tuple[int, str] | None:
+        """The context on which an instance goes, and its transfer syntax there."""
+        return proposals.choose(self._contexts, instance.context, self._decompress)
+
+    def _refused(self, instance: Outgoing) -> str:
+        """Why an instance cannot go: for a person, who is told what could."""
+        taken = sorted(syntax_name(syntax) for abstract, syntax in self._contexts if abstract == instance.sop_class_uid)
+        what = f"{class_name(instance.sop_class_uid)} in {syntax_name(instance.transfer_syntax_uid)}"
+        return f"{self._partner.name} does not accept {what}{', but in ' if taken else ''}{' or '.join(taken)}"
 
     def _expect(self, *instances: Outgoing | None) -> None:
         """Have the reader go on with these, the one that it reads already among them."""
-        wanted = [each for each in instances if each and each.context in self._contexts]
-        if list(self._reader.expected) != wanted[: len(self._reader.expected)]:
+        wanted = [(each, chosen) for each in instances if each and (chosen := self._chosen(each))]
+        begun = list(self._reader.expected)
+        if begun != [each for each, _ in wanted[: len(begun)]]:
             self._reread()
-        for each in wanted[len(self._reader.expected) :]:
-            self._reader.expect(each, self._contexts[each.context])
+        for each, (context, syntax) in wanted[len(self._reader.expected) :]:
+            self._reader.expect(each, context, syntax)
 
     def _reread(self) -> None:
         self._reader.close()
@@ -131,7 +146,7 @@ class Association:
                 self._heard = self._channel.is_over
                 for piece in self._pace.pieces(view) if self._pace else (view,):
                     self._channel.send(piece)
-        except Unreadable:
+        except (InstanceError, ContextMissing):
             self._reread()
             if begun:
                 self._channel.abort()  # half a message is on the wire: nothing may follow it

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import socket
+import sys
+import termios
 
 _ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -20,3 +24,11 @@ def acknowledge_at_once(connection: socket.socket) -> None:
     """Let the kernel acknowledge what comes next without delay: a peer with Nagle's algorithm waits for that."""
     if hasattr(socket, "TCP_QUICKACK"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+def untaken(connection: socket.socket) -> int:
+    """Bytes that were sent and that the peer's machine has not taken (0 where the system cannot tell)."""
+    count = bytearray(4)
+    with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, count)
+    return int.from_bytes(count, sys.byteorder)

@@ -120,14 +120,22 @@ def _kept(node: Node) -> Iterator[str]:
         yield "What was received is kept for ever (there is no `retention`)."
 
 
+_RIGHTS = {
+    "store": "store",
+    "find": "query",
+    "move": "retrieve",
+    "get": "fetch to itself",
+    "commit": "ask for Storage Commitment",
+}
+
+
 def _caller(config: NodeConfig, name: str) -> str:
     partner = config.partners[name]
-    does = {"store": "store", "find": "query", "move": "retrieve", "commit": "ask for Storage Commitment"}
-    rights = [word for right, word in does.items() if right in partner.may]
+    rights = [word for right, word in _RIGHTS.items() if right in partner.may]
     origin = " or ".join(partner.addresses) or "any address"
     listed = ", ".join(rights[:-1]) + " and " + rights[-1] if len(rights) > 1 else rights[0]
     seen = ""
-    if {"find", "move"} & partner.may:
+    if {"find", "move", "get"} & partner.may:
         own = config.sector_of(partner) == "private"
         seen = f"; it sees {'the studies of' if own else 'the studies referred to'} {partner.site}"
     if "move" in partner.may:

@@ -13,6 +13,7 @@ from itertools import groupby
 from dicomnode.dicom import walk
 from dicomnode.dicom.instance import ATTRIBUTES, SopInstance
 from dicomnode.errors import InstanceError
+from dicomnode.operations import receive
 from dicomnode.operations.ports import Node
 from dicomnode.store.doubts import Version
 from dicomnode.store.index import Kind
@@ -64,6 +65,6 @@ def _pixels(version: Version, node: Node) -> str:
 
 def _header(version: Version, node: Node) -> SopInstance | None:
     try:
-        return walk.header(node.archive.path(version.file))
+        return receive.as_received(node.archive.path(version.file), node)
     except (OSError, InstanceError):
         return None

@@ -104,7 +104,8 @@ class Sending:
         failure: Later | None = None
         try:
             self._check_direction()
-            for pairs in proposals.groups((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers):
+            stored = ((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers)
+            for pairs in proposals.groups(stored, self.partner.transcode == "decompress"):
                 failure = self._associate(pairs)
                 if failure or self._ends():
                     break

@@ -8,14 +8,15 @@ run/scoreboard.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from dicomnode.config.model import NodeConfig, Partner
-from dicomnode.rules.admission import Refusal
+from dicomnode.dicom.identifier import Identifier
+from dicomnode.rules.admission import Command, Refusal
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database
 
@@ -46,7 +47,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One instance as it is sent: its UIDs, and the Part 10 file whose dataset goes out as it is.
+    """One instance that is sent: its UIDs, how it is stored, and the Part 10 file whose dataset goes out.
 
     `size` (bytes) and `sha256` (hex) are of the dataset as it was received: what is not that is not sent.
     """
@@ -60,7 +61,7 @@ class Outgoing:
 
     @property
     def context(self) -> tuple[str, str]:
-        """The presentation context it needs."""
+        """SOP class and transfer syntax, as it is stored."""
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
@@ -89,6 +90,56 @@ class Report:
     committed: tuple[Reference, ...]
     failed: tuple[tuple[Reference, int], ...] = ()
     """Each with its Failure Reason (0008,1197), such as 0112H: no such object instance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suboperations:
+    """How many sub-operations of a C-MOVE or C-GET remain, and how the others went; None where that is not said."""
+
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """How a C-MOVE or C-GET ended: its final status, with all that the partner says of it."""
+
+    status: int
+    comment: str
+    counts: Suboperations
+    failed: tuple[str, ...]
+    """The Failed SOP Instance UID List (0008,0058), as far as it has UIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who waits for a C-MOVE or C-GET: whether it is to be cancelled, who is told how far it is, what has come of it.
+
+    `arrived` counts what came elsewhere: more of it is a sign of life of a partner that says nothing.
+    """
+
+    stopped: Stopped
+    told: Callable[[Suboperations], None]
+    arrived: Callable[[], int] = lambda: 0
+
+
+class Arriving(Protocol):
+    """One instance that a C-GET brings. Nothing raises but for our own faults."""
+
+    def write(self, fragment: bytes) -> None:
+        """Take the next bytes of its dataset."""
+
+    def keep(self) -> tuple[int, str]:
+        """All has come: the status and the Error Comment that it is answered with; 0000H once it is durable."""
+
+    def discard(self) -> None:
+        """Forget it, unless it is kept."""
+
+
+Opener = Callable[[Command, str], Arriving]
+"""Takes an instance in: what its C-STORE-RQ says, and the transfer syntax of the context it comes on."""
 
 
 class Slots(Protocol):
@@ -142,7 +193,7 @@ class Peer(Protocol):
     """A partner, reachable."""
 
     def associate(self, partner: Partner, contexts: Sequence[tuple[str, str]]) -> AbstractContextManager[Link]:
-        """An association that proposes these (SOP class, transfer syntax) pairs, at most 128; released at the end.
+        """An association that proposes these (SOP class, transfer syntax) pairs, a group of rules/proposals; released.
 
         Raises Unreachable or Rejected on entry.
         """
@@ -173,4 +224,25 @@ class Peer(Protocol):
         """N-EVENT-REPORT: tell a partner the result of the commitment that it asked for, on a new association of ours.
 
         Raises PartnerError unless it answered with success.
+        """
+
+    def find(self, partner: Partner, question: Identifier, stopped: Stopped) -> Iterator[Identifier]:
+        """C-FIND: each answer as it comes, decoded, and not to be trusted for more than text that can be printed.
+
+        In the Study Root model, and in the Patient Root at PATIENT level. Once `stopped`, it is cancelled.
+        Raises as `instances`, where the final status is no success, too.
+        """
+
+    def move(self, partner: Partner, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+        """C-MOVE (Study Root): have a partner send to an AE title what its unique keys name, whatever comes of it.
+
+        Raises PartnerError where there is no final response; ContextMissing where the partner has no C-MOVE.
+        """
+
+    def get(
+        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, watch: Watch
+    ) -> Retrieved:
+        """C-GET (Study Root): take what the unique keys name, in as many (SOP class, transfer syntax) pairs as 127.
+
+        Raises as `move`.
         """

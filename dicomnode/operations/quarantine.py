@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicomnode.dicom import walk
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import CannotDecide, InstanceError, UsageError
-from dicomnode.operations import refer
+from dicomnode.operations import receive, refer
 from dicomnode.operations.ports import Node
 from dicomnode.store import audit, doubts, index, referrals
 from dicomnode.store.archive import Stored
@@ -183,7 +182,7 @@ def _unsound(version: Version, why: str) -> str:
 
 def _read(version: Version, node: Node) -> SopInstance:
     try:
-        return walk.header(node.archive.path(version.file))
+        return receive.as_received(node.archive.path(version.file), node)
     except (OSError, InstanceError) as error:
         raise CannotDecide(_unsound(version, f"its file cannot be read ({error})")) from error
 

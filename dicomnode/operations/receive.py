@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 from dicomnode.dicom import part10, walk
 from dicomnode.dicom.instance import SopInstance
@@ -32,7 +33,7 @@ def receive(part: Part, command: Command, origin: Origin, node: Node) -> Recorde
     """Take one instance into custody: when this returns, it is on disk, indexed and queued."""
     try:
         part.finish()
-        instance = walk.header(part)
+        instance = walk.header(part, node.config.charset_of(origin.partner))
         admission.may_store(command, instance)
     except Exception:
         part.discard()
@@ -107,7 +108,7 @@ def compare(known: AnotherVersion, other: SopInstance, arrived: str, node: Node)
     """
     path = node.archive.path(known.file)
     try:
-        one, pixels = walk.header(path), walk.facts(path)
+        one, pixels = as_received(path, node), walk.facts(path)
     except (OSError, InstanceError):
         with node.database.read():
             one, pixels = index.as_indexed(known.instance), _UNKNOWN
@@ -116,6 +117,12 @@ def compare(known: AnotherVersion, other: SopInstance, arrived: str, node: Node)
     if versions.is_conflict(one, other, (pixels, walk.facts(node.archive.path(arrived)))):
         return Comparison(Kind.CONFLICT, differs)
     return Comparison(Kind.VARIANT if versions.is_variant(one, other) else Kind.CORRECTION, differs)
+
+
+def as_received(path: Path, node: Node) -> SopInstance:
+    """What we index of a kept file, with the character set that its sender is assumed to use. Errors: walk.header's."""
+    origin = part10.read(path).origin
+    return walk.header(path, node.config.charset_of(origin.partner) if origin else "")
 
 
 def record(
@@ -177,7 +184,7 @@ def adopt(file: str, node: Node) -> Recorded | None:
         if meta.origin is None or meta.origin.site not in node.config.sites:
             raise Unreadable("the file names no site of this configuration")
         stored = node.archive.measure(file, meta.offset)
-        return take_custody(stored, walk.header(path), meta.origin, node)
+        return take_custody(stored, as_received(path, node), meta.origin, node)
     except (DicomnodeError, OSError) as error:
         log.error("cannot adopt file=%s: %s", file, error)
         return None

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dicomnode.config.model import NodeConfig
-from dicomnode.dicom import part10, walk
+from dicomnode.dicom import part10
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import InstanceError, Unreadable
@@ -122,7 +122,7 @@ class _Rebuilding:
         row = rebuild.row_of(file)
         try:
             path = self._node.archive.path(file)
-            meta, instance = part10.read(path), walk.header(path)
+            meta, instance = part10.read(path), receive.as_received(path, self._node)
             if meta.origin is None:
                 raise Unreadable("it does not say where it came from")
             size = path.stat().st_size - meta.offset

@@ -69,6 +69,7 @@ class Service(StrEnum):
     STORE = "store"
     FIND = "find"
     MOVE = "move"
+    GET = "get"
     COMMIT = "commit"
     RESULTS = "results"
     """Of Storage Commitment: nobody is given this right, who is sent something has it."""

@@ -11,18 +11,29 @@ from dataclasses import dataclass
 
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom.classes import DEFLATED, STORAGE_CLASSES, TRANSFER_SYNTAXES
+from dicomnode.rules import negotiated
 from dicomnode.rules.admission import Service, services
+from dicomnode.rules.negotiated import Features
 
 VERIFICATION = "1.2.840.10008.1.1"
 PATIENT_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.1.1"
 PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
+PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.3"
+PATIENT_STUDY_ONLY_FIND = "1.2.840.10008.5.1.4.1.2.3.1"
+PATIENT_STUDY_ONLY_MOVE = "1.2.840.10008.5.1.4.1.2.3.2"
+PATIENT_STUDY_ONLY_GET = "1.2.840.10008.5.1.4.1.2.3.3"
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 STORAGE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 """The well-known SOP instance of the Push Model (PS3.4 J.3.5)."""
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"
+
+FINDS = (PATIENT_ROOT_FIND, STUDY_ROOT_FIND, PATIENT_STUDY_ONLY_FIND)
+MOVES = (PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE, PATIENT_STUDY_ONLY_MOVE)
+GETS = (PATIENT_ROOT_GET, STUDY_ROOT_GET, PATIENT_STUDY_ONLY_GET)
 
 ACCEPTED, USER_REJECTION, NO_ABSTRACT_SYNTAX, NO_TRANSFER_SYNTAX = 0, 1, 3, 4
 
@@ -62,6 +73,11 @@ class Terms:
     scu: bool = True
     scp: bool = False
 
+    @property
+    def stores(self) -> bool:
+        """Whether instances go over it: to us where the requestor is SCU, and back by C-GET where it is SCP."""
+        return self.syntaxes is None
+
 
 Offer = Mapping[str, Terms]
 """Abstract syntax → terms."""
@@ -73,12 +89,12 @@ def offer(config: NodeConfig, partner: Partner) -> Offer:
     granted = services(config, partner)
     asks, tells = Service.COMMIT in granted, Service.RESULTS in granted
     offered = {VERIFICATION: Terms(_SYNTAXES)}
-    if Service.FIND in granted:
-        offered |= dict.fromkeys((PATIENT_ROOT_FIND, STUDY_ROOT_FIND), Terms(_SYNTAXES))
-    if Service.MOVE in granted:
-        offered |= dict.fromkeys((PATIENT_ROOT_MOVE, STUDY_ROOT_MOVE), Terms(_SYNTAXES))
-    if Service.STORE in granted:
-        offered |= dict.fromkeys(storage_classes(config), Terms(None))
+    for service, classes in ((Service.FIND, FINDS), (Service.MOVE, MOVES), (Service.GET, GETS)):
+        if service in granted:
+            offered |= dict.fromkeys(classes, Terms(_SYNTAXES))
+    stores, gets = Service.STORE in granted, Service.GET in granted
+    if stores or gets:
+        offered |= dict.fromkeys(storage_classes(config), Terms(None, scu=stores, scp=gets))
     if asks or tells:
         offered[STORAGE_COMMITMENT] = Terms(_SYNTAXES, scu=asks, scp=tells)
     return offered
@@ -110,13 +126,31 @@ def _answer(proposal: Proposal, offered: Offer, kept: frozenset[str]) -> Answer:
         chosen = next((syntax for syntax in terms.syntaxes if syntax in proposal.transfer_syntaxes), None)
     if chosen is None:
         return Answer(proposal.id, proposal.abstract_syntax, first, NO_TRANSFER_SYNTAX)
-    scu, scp = proposal.roles or (True, True)  # who says nothing is the SCU; who has results says it by having them
+    # Who says nothing is the SCU (PS3.7 D.3.3.4); of commitment, who has results says it by having them.
+    scu, scp = proposal.roles or (True, not terms.stores)
     acts = scu and terms.scu, scp and terms.scp
-    if not any(acts):
-        return Answer(proposal.id, proposal.abstract_syntax, chosen, USER_REJECTION)
+    if not any(acts):  # who may only fetch and would store is answered as anybody who may not store
+        result = NO_ABSTRACT_SYNTAX if terms.stores and not terms.scu else USER_REJECTION
+        return Answer(proposal.id, proposal.abstract_syntax, chosen, result)
     return Answer(proposal.id, proposal.abstract_syntax, chosen, ACCEPTED, acts if proposal.roles else None, acts)
 
 
 def refused_storage(answers: Iterable[Answer]) -> bool:
     """Whether somebody who may not store proposed to."""
     return any(a.result == NO_ABSTRACT_SYNTAX and a.abstract_syntax in STORAGE_CLASSES for a in answers)
+
+
+def would_store(config: NodeConfig, proposals: Iterable[Proposal]) -> bool:
+    """Whether somebody proposes to store here, and not only to be sent what it asks for by C-GET."""
+    storage = storage_classes(config)
+    return any(p.abstract_syntax in storage and (p.roles is None or p.roles[0]) for p in proposals)
+
+
+def agree(offered: Mapping[str, bytes], answers: Iterable[Answer]) -> dict[str, tuple[Features, bytes]]:
+    """What is agreed on by extended negotiation, and the answer, by the abstract syntaxes that were accepted.
+
+    Of storage none is answered (PS3.4 B.3.1 has it optional).
+    """
+    accepted = {answer.abstract_syntax for answer in answers if answer.result == ACCEPTED}
+    kinds = dict.fromkeys(FINDS, negotiated.find) | dict.fromkeys(MOVES + GETS, negotiated.retrieve)
+    return {uid: kinds[uid](said) for uid, said in offered.items() if said and uid in accepted and uid in kinds}

@@ -34,10 +34,10 @@ from typing import Any, TypeVar
 
 import peewee
 
-from dicomnode.dicom import names
 from dicomnode.errors import IndexDamaged, OutOfResources, Unfinished
 from dicomnode.store import damaged
 from dicomnode.store.bell import Bell
+from dicomnode.store.functions import FUNCTIONS
 from dicomnode.store.migrations import steps
 from dicomnode.store.together import Together
 from dicomnode.store.volume import Volume
@@ -47,6 +47,8 @@ proxy = peewee.DatabaseProxy()
 T = TypeVar("T")
 _GROUP = 64
 """The most functions in one commit: what waits longer is in the next."""
+_STRETCH = 20_000
+"""Steps of SQLite's machine between two looks at whether a reader wants no more."""
 _PATIENCE = 10.0
 """Seconds a write waits for its turn before the caller is told to come back later."""
 _PRAGMAS = {
@@ -73,6 +75,11 @@ def _run(sql: str, values: tuple[object, ...]) -> sqlite3.Cursor:
 def rows(sql: str, *values: object) -> list[Any]:
     """Run one constant statement, and fetch all its rows as tuples."""
     return _run(sql, values).fetchall()
+
+
+def each(sql: str, *values: object) -> Iterator[Any]:
+    """Run one constant statement; its rows as tuples, as SQLite finds them."""
+    return _run(sql, values)
 
 
 def one(sql: str, *values: object) -> Any:
@@ -102,6 +109,10 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
+class Interrupted(Exception):
+    """A reader wanted no more."""
+
+
 class _Call:
     """A function that waits for a commit, and what came of it."""
 
@@ -125,7 +136,8 @@ class Database:
         self._sqlite = peewee.SqliteDatabase(
             str(path), pragmas=_PRAGMAS, timeout=patience / 2, autoconnect=False, check_same_thread=False
         )
-        self._sqlite.register_function(names.fold, "fold", 1, deterministic=True)
+        for name, (function, values) in FUNCTIONS.items():
+            self._sqlite.register_function(function, name, values, deterministic=True)
         proxy.initialize(self._sqlite)
         self._lock = os.open(path.parent / "write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._turns = threading.Lock()
@@ -155,20 +167,27 @@ class Database:
 
     def _apply(self, name: str, script: str) -> None:
         with self._sqlite.atomic("IMMEDIATE"):
-            for statement in filter(str.strip, script.split(";")):
+            for statement in _statements(script):
                 execute(statement)
             execute("INSERT INTO migrations VALUES (?, ?)", name, time.time_ns() // 1000)
 
     @contextmanager
-    def read(self) -> Iterator[None]:
-        """A block with a connection of its own; joins the one that this thread already has."""
+    def read(self, stopped: Callable[[], bool] | None = None) -> Iterator[None]:
+        """A block with a connection of its own; joins the one that this thread already has.
+
+        Raises Interrupted as soon as `stopped`, which is asked every few milliseconds, says so.
+        """
         if not self._sqlite.is_closed():
             yield
             return
         try:
             with self._sqlite.connection_context():
+                if stopped:
+                    self._sqlite._state.conn.set_progress_handler(stopped, _STRETCH)  # type: ignore[attr-defined]
                 yield
         except _ERRORS as error:
+            if getattr(_first(error), "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+                raise Interrupted from error
             self._judge(error)
             raise OutOfResources(f"the index cannot be read: {error}") from error
 
@@ -311,6 +330,17 @@ def _attempt(call: _Call, connection: sqlite3.Connection, begin: str, undo: str,
         connection.execute(undo)
     else:
         connection.execute(keep)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, one at a time. A trigger has semicolons of its own."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            if statement.strip(" \n;"):
+                yield statement
+            statement = ""
 
 
 def index_of(data: Path) -> Path:

@@ -13,8 +13,8 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
-from dicomnode.dicom import names
-from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
+from dicomnode.dicom import names, sequences
+from dicomnode.dicom.instance import ATTRIBUTES, SEQUENCES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
 from dicomnode.store import space
@@ -59,6 +59,8 @@ _STUDY = tuple(a.column for a in ATTRIBUTES if a.level in (Level.PATIENT, Level.
 _SERIES = tuple(a.column for a in ATTRIBUTES if a.level is Level.SERIES)
 _IMAGE = tuple(a.column for a in ATTRIBUTES if a.level is Level.IMAGE)
 _of_series, _of_image = attrgetter(*_SERIES), attrgetter(*_IMAGE)
+_STUDY_SEQUENCES = tuple(s.column for s in SEQUENCES if s.level is Level.STUDY)
+_SERIES_SEQUENCES = tuple(s.column for s in SEQUENCES if s.level is Level.SERIES)
 _GROUPS = ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic")
 
 
@@ -70,10 +72,10 @@ def _update_sql(table: str, columns: tuple[str, ...]) -> str:
     return f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?"
 
 
-_INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, "site", "received_at"))
-_INSERT_SERIES = _insert_sql("series", (*_SERIES, "study"))
-_UPDATE_STUDY = _update_sql("studies", (*_STUDY, *_GROUPS))
-_UPDATE_SERIES = _update_sql("series", _SERIES)
+_INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, *_STUDY_SEQUENCES, "site", "received_at"))
+_INSERT_SERIES = _insert_sql("series", (*_SERIES, *_SERIES_SEQUENCES, "study"))
+_UPDATE_STUDY = _update_sql("studies", (*_STUDY, *_GROUPS, *_STUDY_SEQUENCES))
+_UPDATE_SERIES = _update_sql("series", (*_SERIES, *_SERIES_SEQUENCES))
 _FIND = """SELECT t.id, t.site, s.id, EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current)
     FROM studies t LEFT JOIN series s ON s.study = t.id AND s.series_instance_uid = ? WHERE t.study_instance_uid = ?"""
 _VERSIONS = """SELECT i.id, i.sha256, i.file, s.study, i.current, i.site, t.study_instance_uid, i.kind,
@@ -132,7 +134,7 @@ def _add(
         if owner != origin.site:
             kind = Kind.FOREIGN
         if series is None:
-            series = insert(_INSERT_SERIES, *_of_series(instance), study)
+            series = insert(_INSERT_SERIES, *_told_of_series(instance), study)
         elif kind is Kind.NEW and not told:  # what is said of it is what its first current instance said
             describe_series(series, instance)
     row = insert(
@@ -163,13 +165,19 @@ def describe_study(study: int, instance: SopInstance, issuer: str) -> None:
 
 def describe_series(series: int, instance: SopInstance) -> None:
     """Say of a series what one of its instances says."""
-    execute(_UPDATE_SERIES, *_of_series(instance), series)
+    execute(_UPDATE_SERIES, *_told_of_series(instance), series)
 
 
 def _told_of_study(instance: SopInstance, issuer: str) -> tuple[str, ...]:
     values = {column: getattr(instance, column) for column in _STUDY}
     values["issuer_of_patient_id"] = instance.issuer_of_patient_id or issuer
-    return *values.values(), *names.groups(instance.patient_name)
+    packed = sequences.texts(instance)
+    return *values.values(), *names.groups(instance.patient_name), *(packed[column] for column in _STUDY_SEQUENCES)
+
+
+def _told_of_series(instance: SopInstance) -> tuple[str, ...]:
+    packed = sequences.texts(instance)
+    return *_of_series(instance), *(packed[column] for column in _SERIES_SEQUENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +204,7 @@ def of_study(study: int) -> list[Kept]:
 def as_indexed(instance: int) -> SopInstance:
     """A kept instance without its file: what is its own, and what was said first of its series and study."""
     (syntax, *values) = one(f"SELECT i.transfer_syntax_uid, {_VALUES} {_FROM} WHERE i.id = ?", instance)
-    return SopInstance._make((*values, syntax, ()))
+    return SopInstance._make((*values, syntax, (), ()))
 
 
 @dataclass(frozen=True, slots=True)

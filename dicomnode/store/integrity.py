@@ -157,8 +157,11 @@ def latest() -> int:
 
 
 def tables() -> list[str]:
-    """All tables of the index."""
-    found = rows("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    """All tables of the index, but those that are made of others."""
+    found = rows(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
+        " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    )
     return [name for (name,) in found]
 
 

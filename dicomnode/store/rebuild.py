@@ -17,7 +17,7 @@ from typing import Any
 
 from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
-from dicomnode.store import damaged, index, integrity
+from dicomnode.store import counts, damaged, index, integrity
 from dicomnode.store.database import execute, one, rows
 from dicomnode.store.index import Recorded
 from dicomnode.store.salvage import UNKNOWN
@@ -100,6 +100,7 @@ def finish() -> None:
     """Everything is in: into the file with it."""
     execute("DELETE FROM marks WHERE name LIKE 'counted %'")  # what was summed up is counted again
     execute("UPDATE instances SET current = 1 WHERE current = ?", UNKNOWN)  # its file cannot be read either
+    counts.count()
     execute("COMMIT")
     execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

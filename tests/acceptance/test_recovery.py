@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from dicomnode.store.functions import FUNCTIONS
 from tests.integration.kit import rows
 from tests.node import Node, default_config, free_port
 from tests.samples import Sample, dataset_of, make_instances
@@ -47,6 +48,8 @@ def _forget(node: Node, study: str) -> None:
     chosen = "(SELECT id FROM studies WHERE study_instance_uid = :uid)"
     series = f"(SELECT id FROM series WHERE study IN {chosen})"
     with contextlib.closing(sqlite3.connect(node.data / "index.sqlite")) as index, index:
+        for name, (function, values) in FUNCTIONS.items():  # what its triggers ask for
+            index.create_function(name, values, function, deterministic=True)
         index.execute(
             f"DELETE FROM transfers WHERE referral IN (SELECT id FROM referrals WHERE study IN {chosen})", [study]
         )

@@ -118,7 +118,8 @@ def test_a_disk_that_cannot_sync_makes_its_node_suspicious_for_a_while(
     """A700H, and no second try that succeeds; then nobody may begin to store, until some time has passed."""
     bad, made = tmp_path / "bad", make_instances(3, seed="sync")
     env = altered.environment("has-a-bad-disk", DICOMNODE_TESTS_BAD_DISK=str(bad))
-    config = changed(default_config(), {"node": {"acceptors": 1}})  # each process judges the disk for itself
+    one = {"node": {"acceptors": 1}, "partners": {"CT1": {"may": ["store", "get"]}}}
+    config = changed(default_config(), one)  # each process judges the disk for itself
     it = node(config, env=env, module="tests.acceptance.altered")
     with _associate(it, made) as association:
         assert association.send_sample(made[0]) == 0
@@ -128,6 +129,8 @@ def test_a_disk_that_cannot_sync_makes_its_node_suspicious_for_a_while(
         bad.unlink()
         assert association.send_sample(made[2]) == _A700  # the disk is well again, and nobody can know
         assert _refused(it, made) == (2, 3, 1)
+        with it.associate("CT1", contexts_for(made), roles={made[0].sop_class: (0, 1)}):
+            pass  # who would only fetch needs no room
         assert it.echo() == 0
         assert tree(it.data) == before
         turned_away = {"calling_ae_title": "CT1", "why": "the disk failed: Input/output error"}

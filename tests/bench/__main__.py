@@ -24,10 +24,14 @@ from tests.bench.idle import Idle
 from tests.bench.ingest import Ingest
 from tests.bench.load import LoadFailed
 from tests.bench.memory import Memory
+from tests.bench.move import Move
 from tests.bench.queue import Queue
 from tests.bench.scenario import Bench, Outcome, Scenario
+from tests.bench.workstations import Workstations
 
-_ALL: tuple[Scenario, ...] = (Ingest(), Forward(), Latency(), Associations(), Find(), Idle(), Memory(), Queue())
+_ALL: tuple[Scenario, ...] = (
+    *(Ingest(), Forward(), Latency(), Associations(), Find(), Workstations(), Move(), Idle(), Memory(), Queue()),
+)
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
 
 
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine.spread(Path(folder))
         facts = machine.facts(Path(folder))
         print("   ".join(f"{name}: {value}" for name, value in facts.items()))
-        bench = Bench(chosen.full, Path(folder), lambda line: print(line, file=sys.stderr), chosen.probe)
+        bench = Bench(chosen.full, Path(folder), Path(folder), lambda line: print(line, file=sys.stderr), chosen.probe)
         try:
             outcomes = {name: _run(name, bench) for name in chosen.only or SCENARIOS}
         except (LoadFailed, AssertionError, FileNotFoundError) as error:

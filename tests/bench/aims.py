@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench import figures, ingest, peers, queue
+from tests.bench import figures, ingest, move, peers, queue, workstations
+from tests.bench.find import MILLION
 from tests.bench.scenario import NODE, Outcome
 
 
@@ -80,6 +81,22 @@ AIMS = (
     Aim("latency", "0.5 MB, 40 ms round trip", "rate", 3.5, "dcmsend"),
     Aim("latency", "0.5 MB, 40 ms round trip", "rate", 3.5, "dcmsend", ours="dicomnode, one study"),
     Aim("associations", "C-ECHO, one after the other", "cpu", 4, unit="ms", most=True),
+    Aim("find", "by Patient ID, 3 matches", "p50", 0.167, "Orthanc", most=True),
+    Aim("find", "*MAN* and one month, 6 matches", "p50", 0.2, "Orthanc", most=True),
+    Aim("find", "one month of a modality, 20 matches", "p50", 0.167, "Orthanc", most=True),
+    Aim("find", "by name prefix, 117 matches", "p50", 0.333, "Orthanc", most=True),
+    Aim("find", "everything", "answers", 0.6, "Orthanc", must=True),
+    Aim("find", "everything", "answers", 1.0, "Orthanc"),
+    Aim("find", "everything", "growth", 8, unit="MB", most=True),
+    Aim("find", "by Patient ID, 3 matches", "p50", 2.0, NODE, most=True, ours=MILLION),
+    Aim("find", "*MAN* and one month, 6 matches", "p50", 20, unit="ms", most=True, ours=MILLION),
+    Aim("find", "*MAN* and one month, 6 matches", "p99", 60, unit="ms", most=True, ours=MILLION),
+    Aim("find", "one month of a modality, 20 matches", "p50", 20, unit="ms", most=True, ours=MILLION),
+    Aim("find", "everything", "answers", 0.6, "Orthanc", must=True, ours=MILLION),
+    Aim("find", "everything", "growth", 8, unit="MB", most=True, ours=MILLION),
+    Aim("workstations", workstations.LISTS, "ratio", 0.8, unit="of the rate without"),
+    Aim("workstations", workstations.LISTS, "ratio", 0.7, unit="of the rate without", ours=MILLION),
+    Aim("move", move.CASE, "rate", 1.5, "Orthanc"),
     Aim("idle", "300 idle associations", "idle", 5, unit="% of a core", most=True),
     Aim("idle", "300 idle associations", "ratio", 0.9, unit="of the rate without"),
     Aim("memory", "large objects at once", "beyond", 16, unit="MB", most=True, ours="worst acceptor"),

@@ -181,14 +181,19 @@ class Orthanc(orthanc.Orthanc):
 
     name, called, calling, share = "Orthanc", "ORTHANC", "BENCH", 1.0
 
-    def __init__(self, folder: Path, modalities: Mapping[str, tuple[str, str, int]] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        modalities: Mapping[str, tuple[str, str, int]] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         folder.mkdir(parents=True)
-        super().__init__(folder, modalities=modalities, options={"StableAge": 60, "UnknownSopClassAccepted": False})
+        defaults = {"StableAge": 60, "UnknownSopClassAccepted": False}
+        super().__init__(folder, modalities=modalities, options=defaults | dict(options or {}))
         self.port, self.http_port = quiet_port(), quiet_port()
 
     def __enter__(self) -> Orthanc:
-        with _environment(NODELAY):
-            self.start()
+        self.start()
         return self
 
     @property
@@ -220,15 +225,3 @@ def all_of_them(folder: Path, probe: Path | None = None) -> Iterator[list[Server
         if probe:
             others.append(Probe(folder / "probe", probe, processes))
         yield [node, *(stack.enter_context(other) for other in others)]
-
-
-@contextlib.contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """What is started in the block inherits this environment."""
-    before = dict(os.environ)
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -27,6 +27,8 @@ class Bench:
 
     full: bool
     folder: Path
+    lasting: Path
+    """A folder that the scenarios of a run share, for what is dear to make."""
     say: Callable[[str], None]
     probe: Path | None = None
     """A script that is measured beside our own yardstick."""

@@ -10,7 +10,7 @@ from tests.integration.kit import STORAGE_CT, query
 from tests.integration.small_archive import CONTEXTS, HEAD, PATIENT_ROOT_FIND, SR, Answers, find, study
 from tests.node import Node
 from tests.samples import decode, make_instances
-from tests.upper_layer import C_FIND, IMPLICIT_LE, VERIFICATION
+from tests.upper_layer import C_FIND, EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
 from tests.wire import STUDY_ROOT_FIND, Association, contexts_for
 
 
@@ -18,6 +18,9 @@ from tests.wire import STUDY_ROOT_FIND, Association, contexts_for
 def workstation(small_archive: Node) -> Iterator[Association]:
     with small_archive.associate("RAD_WS", CONTEXTS) as it:
         yield it
+
+
+PATIENT_STUDY_ONLY_FIND = "1.2.840.10008.5.1.4.1.2.3.1"
 
 
 # -- answers ---------------------------------------------------------------------------------------------------
@@ -87,6 +90,16 @@ def test_patient_root_has_patients(workstation: Association) -> None:
     assert find(workstation, "STUDY", below, model=PATIENT_ROOT_FIND).labels == ["again", "head"]
     below = {"PatientID": "H0001", "StudyInstanceUID": study("head"), "SeriesInstanceUID": ""}
     assert len(find(workstation, "SERIES", below, model=PATIENT_ROOT_FIND).matches) == 2
+
+
+def test_patient_study_only_has_patients_and_studies_and_nothing_below(small_archive: Node) -> None:
+    with small_archive.associate("RAD_WS", [(PATIENT_STUDY_ONLY_FIND, [EXPLICIT_LE])]) as association:
+        patient = find(association, "PATIENT", {"PatientID": "H0001"}, model=PATIENT_STUDY_ONLY_FIND)
+        assert [match.PatientID for match in patient.matches] == ["H0001"]
+        below = {"PatientID": "H0001", "StudyInstanceUID": ""}
+        assert find(association, "STUDY", below, model=PATIENT_STUDY_ONLY_FIND).labels == ["again", "head"]
+        further = query("SERIES", {"PatientID": "H0001", "StudyInstanceUID": study("head"), "SeriesInstanceUID": ""})
+        assert Answers(association, PATIENT_STUDY_ONLY_FIND, further).status == 0xA900
 
 
 def test_another_sites_studies_do_not_exist(small_archive: Node, workstation: Association) -> None:
@@ -169,27 +182,6 @@ def test_a_query_without_an_identifier_is_answered(small_archive: Node) -> None:
         answer = association.request(association.context_of(STUDY_ROOT_FIND), C_FIND, command)
         assert answer.status == 0xA900
         assert association.echo() == 0
-
-
-def test_a_query_can_be_cancelled(small_archive: Node) -> None:
-    many = 200
-    made = [sample for n in range(many) for sample in make_instances(1, seed=("cancel", n))]
-    with small_archive.associate("PEAK_CT", contexts_for(made[:1])) as association:
-        assert {association.send_sample(sample) for sample in made} == {0}
-    with small_archive.associate("PEAK_WS", CONTEXTS) as association:
-        context, command = (
-            association.context_of(STUDY_ROOT_FIND),
-            {"AffectedSOPClassUID": STUDY_ROOT_FIND, "Priority": 0},
-        )
-        asked = association.send(context, C_FIND, command, query("STUDY", {"StudyInstanceUID": ""}))
-        association.cancel(asked, STUDY_ROOT_FIND)
-        answers = 0
-        while (response := association.read_response()).status == 0xFF00:
-            answers += 1
-        assert (response.status, response.dataset) == (0xFE00, None)
-        assert answers < many
-        again = association.find(STUDY_ROOT_FIND, query("STUDY", {"StudyInstanceUID": made[0].study}))
-        assert [status for status, _ in again] == [0xFF00, 0]
 
 
 def test_who_leaves_in_the_middle_of_a_query_harms_nobody(small_archive: Node, workstation: Association) -> None:

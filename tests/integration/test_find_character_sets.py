@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import struct
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 
 from tests.integration.kit import STORAGE_CT, query
-from tests.node import Node
+from tests.node import LOCAL, Node, default_config
 from tests.samples import Sample, apart, charset_files, decode, make_instances, read_sample
 from tests.upper_layer import EXPLICIT_LE
 from tests.wire import STUDY_ROOT_FIND, Association, contexts_for
@@ -89,11 +92,20 @@ _NAMED = [*map(_real, charset_files()), *map(_made, _MADE)]
 
 @pytest.fixture(scope="module")
 def node(start_node: Callable[..., Node]) -> Node:
-    node = start_node()
+    """Besides those who read and write anything: one who reads Latin-1, and two who say nothing and mean Big5."""
+    config = default_config()
+    config["partners"]["LATIN_WS"] = _local(may=["find"], charset="ISO_IR 100")
+    config["partners"]["BIG5_WS"] = _local(may=["find"], charset="big5")
+    config["partners"]["BIG5_CT"] = _local(may=["store"], charset="big5")
+    node = start_node(config)
     with node.associate("CT1", contexts_for(each.sample for each in _NAMED)) as association:
         for each in _NAMED:
             assert association.send_sample(each.sample) == 0, each.label
     return node
+
+
+def _local(**more: Any) -> dict[str, Any]:
+    return {"site": "harbour", "address": LOCAL, **more}
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +157,66 @@ def test_an_answer_to_a_plain_query_says_in_which_set_it_is(each: Named, worksta
 def test_a_name_is_found_by_any_of_its_component_groups(each: Named, workstation: Association) -> None:
     for group in each.groups:
         assert each.study in _found(workstation, _asked(_UTF8, group.encode())), group
+
+
+@pytest.mark.parametrize("form", [str.upper, str.lower, partial(unicodedata.normalize, "NFD")], ids=["A", "a", "NFD"])
+@pytest.mark.parametrize("each", _NAMED, ids=lambda each: each.label)
+def test_a_name_is_found_as_a_person_types_it(
+    each: Named, form: Callable[[str], str], workstation: Association
+) -> None:
+    for group in each.groups:
+        family = form(group.split("^")[0])
+        assert each.study in _found(workstation, _asked(_UTF8, f"{family}*".encode())), family
+
+
+@pytest.mark.parametrize("typed", ["xiaodong wang", "WANG", "王^小東", "Wong^Xiaotung"])
+def test_a_name_is_found_as_it_sounds_where_that_was_agreed_on(typed: str, node: Node) -> None:
+    (chinese,) = (each for each in _NAMED if each.label == "chrX1.dcm")
+    contexts, fuzzy = [(STUDY_ROOT_FIND, [EXPLICIT_LE])], {STUDY_ROOT_FIND: b"\0\0\1"}
+    with node.associate("RAD_WS", contexts, extended=fuzzy) as association:
+        assert association.answer.extended == fuzzy
+        assert chinese.study in _found(association, _asked(_UTF8, typed.encode()))
+
+
+# -- who reads one set, and who does not say what it writes ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def latin(node: Node) -> dict[str, pydicom.Dataset]:
+    """What is answered to one who reads Latin-1, whatever it asks in."""
+    with node.associate("LATIN_WS", [(STUDY_ROOT_FIND, [EXPLICIT_LE])]) as association:
+        return _found(association, _asked(_UTF8, b""))
+
+
+@pytest.mark.parametrize("each", _NAMED, ids=lambda each: each.label)
+def test_who_reads_latin_reads_every_name(each: Named, latin: dict[str, pydicom.Dataset]) -> None:
+    answer = latin[each.study]
+    name = str(answer.PatientName)
+    name.encode("latin-1")
+    assert "?" not in name
+    assert any(letter.isalpha() for letter in name)
+    assert answer.get("SpecificCharacterSet", "") == ("" if name.isascii() else "ISO_IR 100")
+    alphabetic = each.name.split("=")[0]
+    if alphabetic.encode("latin-1", "replace").decode("latin-1") == alphabetic and alphabetic:
+        assert name == alphabetic
+
+
+@pytest.mark.parametrize("declared", ["", "ISO_IR 100"])
+def test_what_one_means_is_configured_where_it_says_nothing_or_another(declared: str, node: Node) -> None:
+    name = f"陳^大文{len(declared)}"
+    raw = name.encode("big5")
+    (plain,) = make_instances(1, seed=("big5", declared), PatientName="N" * len(raw), SpecificCharacterSet=declared)
+    sample = replace(plain, dataset=plain.dataset.replace(b"N" * len(raw), raw))
+    with node.associate("BIG5_CT", contexts_for([sample])) as modality:
+        assert modality.send_sample(sample) == 0
+    said = {"SpecificCharacterSet": declared} if declared else {}
+    typed = query("STUDY", {**said, "PatientName": raw, "StudyInstanceUID": ""})
+    for calling, identifier in (("RAD_WS", _asked(_UTF8, name.encode())), ("BIG5_WS", typed)):
+        with node.associate(calling, [(STUDY_ROOT_FIND, [EXPLICIT_LE])]) as association:
+            (answer,) = _found(association, identifier).values()
+        assert (str(answer.PatientName), answer.SpecificCharacterSet) == (name, _UTF8)
+    with node.associate("RAD_WS", [(STUDY_ROOT_FIND, [EXPLICIT_LE])]) as association:
+        assert _found(association, typed) == {}, "of who has not said so, nothing is assumed"
 
 
 def test_names_are_shown_right_on_the_command_line(node: Node) -> None:

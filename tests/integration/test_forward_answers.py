@@ -26,7 +26,6 @@ from tests.upper_layer import (
     ABORT,
     C_ECHO,
     C_STORE,
-    IMPLICIT_LE,
     RELEASE_RP,
     RESPONSE,
     Channel,
@@ -234,7 +233,7 @@ def test_a_transient_rejection_pauses_for_a_moment_and_one_for_good_for_an_hour(
     assert set(states(node).values()) == {State.DELIVERED}
 
 
-@pytest.mark.parametrize("syntax", [None, IMPLICIT_LE], ids=["none", "another transfer syntax"])
+@pytest.mark.parametrize("syntax", [None, "1.2.840.10008.1.2.4.70"], ids=["none", "another transfer syntax"])
 def test_what_there_is_no_context_for_waits_for_a_configuration(
     node: Node, requestor: Requestor, liar: Liar, syntax: str | None
 ) -> None:

@@ -35,6 +35,11 @@ def node(tmp_path_factory: pytest.TempPathFactory, near: Receiver, far: Receiver
     more = {
         "DEAD_WS": {"site": "harbour", "host": LOCAL, "port": free_port()},
         "PUB_WS": {"site": "general", "host": LOCAL, "port": public.port, "may": ["find", "move"]},
+        "GET_WS": {"site": "harbour", "address": LOCAL, "may": ["get"]},
+        "OLD_WS": {"site": "harbour", "address": LOCAL, "may": ["get"], "transcode": "decompress"},
+        "ONE_WS": {"site": "harbour", "address": LOCAL, "may": ["get"], "max_associations": 1},
+        "BOTH_WS": {"site": "harbour", "address": LOCAL, "may": ["store", "get"]},
+        "PUB_GET": {"site": "general", "host": LOCAL, "port": public.port, "may": ["get"]},
     }
     it = Here(tmp_path_factory.mktemp("moving"), changed(config, {"partners": more}))
     try:

@@ -7,10 +7,13 @@ from typing import Any
 from tests.integration.kit import query
 from tests.node import Node
 from tests.samples import Sample, decode, make_instances
-from tests.upper_layer import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
+from tests.upper_layer import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION, Associate, is_storage
 from tests.wire import STUDY_ROOT_MOVE, Association, Receiver, contexts_for
 
 PATIENT_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.1.2"
+PATIENT_ROOT_GET = "1.2.840.10008.5.1.4.1.2.1.3"
+PATIENT_STUDY_ONLY_MOVE = "1.2.840.10008.5.1.4.1.2.3.2"
+PATIENT_STUDY_ONLY_GET = "1.2.840.10008.5.1.4.1.2.3.3"
 CONTEXTS = [(VERIFICATION, [IMPLICIT_LE]), (STUDY_ROOT_MOVE, [EXPLICIT_LE]), (PATIENT_ROOT_MOVE, [EXPLICIT_LE])]
 SR = "1.2.840.10008.5.1.4.1.1.88.22"
 
@@ -55,3 +58,9 @@ def arrived(receiver: Receiver) -> dict[str, str]:
 
 def whole(made: list[Sample]) -> dict[str, str]:
     return {sample.sop_instance: sample.sha256 for sample in made}
+
+
+def dials(receiver: Receiver) -> list[Associate]:
+    """The associations that would store there: whether it has what it was sent, it may be asked at any time."""
+    proposed = [(each, each.contexts.values()) for each in receiver.requests]
+    return [each for each, contexts in proposed if any(is_storage(abstract) for abstract, _ in contexts)]

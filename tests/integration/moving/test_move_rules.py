@@ -12,6 +12,7 @@ from tests.integration.moving.kit import (
     PATIENT_ROOT_MOVE,
     arrived,
     counts,
+    dials,
     move,
     study,
     whole,
@@ -34,7 +35,7 @@ def test_a_destination_that_may_not_be_reached_is_refused_before_any_contact(
     before = len(events(node, "move destination refused"))
     final = move(caller, "STUDY", destination, StudyInstanceUID=made[0].study)
     assert final["status"] == 0xA801
-    assert near.requests == far.requests == public.requests == []
+    assert near.requests == far.requests == dials(public) == []
     assert len(events(node, "move destination refused")) == before + 1
     unknown = move(caller, "STUDY", destination, StudyInstanceUID="1.2.3")
     assert unknown == final, "whether a study exists is not to be learnt from a forbidden destination"
@@ -117,7 +118,7 @@ def test_a_closed_gate_stops_a_move_and_says_so(
     final = move(caller, "STUDY", "PUBPACS", StudyInstanceUID=made[0].study)
     assert final["status"] == 0x0124
     assert f"referral {referral} is held" in final["comment"]
-    assert public.requests == []
+    assert dials(public) == []
     assert counts(move(caller, "STUDY", "RAD_WS", StudyInstanceUID=made[0].study)) == (0, 3, 0, 0)
     assert node.cli("referrals", "release", str(referral)).code == 0
     assert counts(move(caller, "STUDY", "PUBPACS", StudyInstanceUID=made[0].study)) == (0, 3, 0, 0)

@@ -7,9 +7,11 @@ import time
 
 import pytest
 
-from tests.integration.kit import query, rows
+from tests.integration.kit import STORAGE_CT, query, rows
 from tests.integration.moving.kit import (
+    CONTEXTS,
     PATIENT_ROOT_MOVE,
+    PATIENT_STUDY_ONLY_MOVE,
     SR,
     arrived,
     counts,
@@ -22,7 +24,7 @@ from tests.integration.moving.kit import (
 )
 from tests.node import Node
 from tests.samples import Sample, read_sample, real_files, uid
-from tests.upper_layer import C_MOVE
+from tests.upper_layer import C_MOVE, EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
 from tests.wire import STUDY_ROOT_MOVE, Association, Receiver
 
 # -- what is sent ----------------------------------------------------------------------------------------------
@@ -235,4 +237,63 @@ def test_while_a_sub_operation_takes_its_time_the_caller_hears_of_it(
     while (response := caller.read_response()).status == 0xFF00:
         pass
     assert response.status == 0
+    assert arrived(near) == whole(made)
+
+
+def test_when_the_caller_goes_nothing_more_is_sent(node: Node, near: Receiver) -> None:
+    made = study(node, "nobody waits", 6)
+    near.delay = threading.Event()
+    caller = node.associate("RAD_WS", CONTEXTS, timeout=30)
+    command = {"AffectedSOPClassUID": STUDY_ROOT_MOVE, "Priority": 0, "MoveDestination": "RAD_WS"}
+    caller.send(
+        caller.context_of(STUDY_ROOT_MOVE), C_MOVE, command, query("STUDY", {"StudyInstanceUID": made[0].study})
+    )
+    near.wait_until(lambda: bool(near.requests), what="the association")
+    caller.abort()
+    begun = len(node.log.read_text())
+    near.delay.set()
+    near.wait_until(lambda: near.open_associations == 0, what="the end of the sub-operations")
+    assert len(near.received) < 6
+    node.wait_until(lambda: "remaining=" in node.log.read_text()[begun:], 10, "what came of it in the log")
+
+
+# -- what was negotiated ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("offered", "agreed"), [(b"\1", b"\1"), (b"\1\1", b"\1\0"), (b"\0", b"\0"), (b"", b"")])
+def test_without_relational_retrieve_the_keys_above_are_needed(
+    offered: bytes, agreed: bytes, node: Node, near: Receiver
+) -> None:
+    made = study(node, "relational move", 2)
+    extended = {STUDY_ROOT_MOVE: offered} if offered else {}
+    with node.associate("RAD_WS", CONTEXTS, timeout=30, extended=extended) as caller:
+        assert caller.answer.extended == ({STUDY_ROOT_MOVE: agreed} if agreed else {})
+        final = move(caller, "IMAGE", "RAD_WS", SOPInstanceUID=made[1].sop_instance)
+        everything = move(caller, "IMAGE", "RAD_WS", SOPInstanceUID="*")
+    assert everything["status"] == 0xA900
+    if agreed[:1] == b"\1":
+        assert counts(final) == (0, 1, 0, 0)
+        assert arrived(near) == whole(made[1:])
+    else:
+        assert (final["status"], near.received) == (0xA900, [])
+
+
+def test_what_was_agreed_on_of_one_class_is_of_that_class_alone(node: Node, near: Receiver) -> None:
+    made = study(node, "relational move", 2)
+    extended = {PATIENT_ROOT_MOVE: b"\1", STORAGE_CT: b"\2", "1.2.3": b"\1"}
+    with node.associate("RAD_WS", CONTEXTS, timeout=30, extended=extended) as caller:
+        assert caller.answer.extended == {PATIENT_ROOT_MOVE: b"\1"}
+        assert move(caller, "IMAGE", "RAD_WS", SOPInstanceUID=made[1].sop_instance)["status"] == 0xA900
+        final = move(caller, "IMAGE", "RAD_WS", PATIENT_ROOT_MOVE, SOPInstanceUID=made[1].sop_instance)
+    assert counts(final) == (0, 1, 0, 0)
+
+
+def test_patient_study_only_goes_no_further_than_studies(node: Node, near: Receiver) -> None:
+    made = study(node, "study only", 2, PatientID="STUDYONLY")
+    keys = {"PatientID": "STUDYONLY", "StudyInstanceUID": made[0].study}
+    contexts = [(VERIFICATION, [IMPLICIT_LE]), (PATIENT_STUDY_ONLY_MOVE, [EXPLICIT_LE])]
+    with node.associate("RAD_WS", contexts, timeout=30) as caller:
+        assert counts(move(caller, "STUDY", "RAD_WS", PATIENT_STUDY_ONLY_MOVE, **keys)) == (0, 2, 0, 0)
+        final = move(caller, "SERIES", "RAD_WS", PATIENT_STUDY_ONLY_MOVE, **keys, SeriesInstanceUID=made[0].series)
+    assert final["status"] == 0xA900
     assert arrived(near) == whole(made)

@@ -127,7 +127,6 @@ ALONE = [
     ("address: 10.1.0.0/24", "host: ct1.example", "partners.CT1", 13, "node.bind is public"),
     ("address: 10.1.0.0/24", "address: 10.1.0.1\n    port: 104", "partners.CT1.port", 16, "without host"),
     ("may: [store]", "may: [stroe]", "partners.CT1.may.0", 16, "did you mean 'store'"),
-    ("may: [store]", "may: [get]", "partners.CT1.may.0", 16, "is not available in this version"),
     ("may: [store]", "window: 22:00-24:00", "partners.CT1.window", 16, "22:00-06:00"),
     ("may: [store]", "bandwidth: fast", "partners.CT1.bandwidth", 16, "500MB"),
     ("may: [store]", "confirm: {by: fax}", "partners.CT1.confirm.by", 16, "unknown value 'fax'"),

@@ -46,6 +46,7 @@ def test_every_default() -> None:
                 "address_associations": None,
                 "silent": 20,
                 "scrub": 10_000_000,
+                "answers": None,
             },
             "watermarks": {"associations": 2_000_000_000, "instances": 500_000_000},
             "retention": {"after": None, "free": None, "committed": False},

@@ -142,3 +142,59 @@ def test_folding_keeps_apart(one: str, other: str) -> None:
 )
 def test_groups(name: str, expected: tuple[str, str, str]) -> None:
     assert names.groups(name) == expected
+
+
+BIG5 = "王^小明".encode("big5")
+
+
+@pytest.mark.parametrize(
+    ("raw", "character_set", "assumed", "expected"),
+    [
+        # nothing is declared, or what a device declares that nobody has told where it stands
+        (BIG5, "", "big5", "王^小明"),
+        (BIG5, "ISO_IR 6", "big5", "王^小明"),
+        (BIG5, "ISO_IR 100", "big5", "王^小明"),
+        (BIG5, "\\ISO 2022 IR 100", "big5", "王^小明"),
+        ("王".encode("gb18030"), "", "GB18030", "王"),
+        ("Müller".encode(), "ISO_IR 100", "ISO_IR 192", "Müller"),
+        # a set in which the value is not
+        (BIG5, "ISO_IR 192", "big5", "王^小明"),
+        (BIG5, "NO SUCH TERM", "big5", "王^小明"),
+        # what is declared holds
+        ("王".encode(), "ISO_IR 192", "big5", None),
+        ("Жук".encode("iso8859_5"), "ISO_IR 144", "big5", None),
+        (b"WONG^SIU MING", "ISO_IR 100", "big5", None),
+        # what is assumed fits no better
+        ("Müller".encode("latin-1"), "ISO_IR 100", "ISO_IR 192", None),
+        (b"M\xfc", "", "big5", None),
+        (b"\xa4\xfd\x1b[2J", "", "big5", None),
+        (BIG5, "", "NO SUCH TERM", None),
+        (BIG5, "", "", None),
+    ],
+)
+def test_what_is_assumed_of_a_peer(raw: bytes, character_set: str, assumed: str, expected: str | None) -> None:
+    assert names.assume(raw, character_set, "PN", assumed) == expected
+    if expected is None:
+        assert names.decode(raw, character_set, "PN", assumed) == names.decode(raw, character_set, "PN")
+    else:
+        assert names.decode(raw, character_set, "PN", assumed) == (expected, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "spelled"),
+    [
+        ("", ""),
+        ("ISO_IR 100", "ISO_IR 100"),
+        ("iso-ir 100 ", "ISO_IR 100"),
+        ("\\ISO 2022 IR 87", "\\ISO 2022 IR 87"),
+        ("ISO_IR 100\\ISO_IR 144", "ISO 2022 IR 100\\ISO 2022 IR 144"),
+        ("ISO_IR 149", "\\ISO 2022 IR 149"),
+        ("ISO_IR 192\\ISO 2022 IR 87", "ISO_IR 192"),
+        ("gb18030", "GB18030"),
+        ("big5", ""),
+        ("ISO 2022 GBK", ""),
+        ("ISO_IR 100\\nonsense", ""),
+    ],
+)
+def test_terms_are_spelled_as_the_standard_has_them(said: str, spelled: str) -> None:
+    assert names.spelled(said) == spelled

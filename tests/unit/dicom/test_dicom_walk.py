@@ -118,7 +118,8 @@ def test_real_files_are_read_as_pydicom_reads_them(name: str) -> None:
     for attribute in ATTRIBUTES:
         value = read.get(attribute.keyword)
         expected = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str("" if value is None else value)
-        assert getattr(found, attribute.column) == expected.strip(), attribute.keyword
+        expected = "\\".join(part.strip() for part in expected.split("\\"))
+        assert getattr(found, attribute.column) == expected, attribute.keyword
     assert found.notes == ()
 
 
@@ -475,3 +476,21 @@ def test_facts_without_pixels(put: Put) -> None:
     assert walk.facts(put(dataset())) == walk.Facts("", "native-le")
     with pytest.raises(Unreadable):
         walk.facts(put(dataset(PIXELS)[:-1]))
+
+
+# -- sequences and character sets ------------------------------------------------------------------------------
+
+REQUEST = 0x00400275
+
+
+def test_a_sequence_too_long_is_left_out(put: Put) -> None:
+    long = element(REQUEST, b"SQ", item(element(0x00400009, b"SH", b"A1")) + item(bytes(walk.VALUE)))
+    found = walk.header(put(dataset(long)))
+    assert found.sequences == ()
+    assert found.notes == ("(0040,0275) is over 64 KiB, and not indexed",)
+
+
+def test_what_is_assumed_of_a_sender_is_assumed(put: Put) -> None:
+    path = put(dataset(t00100010=(b"PN", "王^小明".encode("big5"))))
+    assert walk.header(path, "BIG5").patient_name == "王^小明"
+    assert walk.header(path).patient_name != "王^小明"

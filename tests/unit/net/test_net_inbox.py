@@ -12,7 +12,7 @@ from dicomnode.errors import DicomnodeError
 from dicomnode.net.commands import StoreRequest, store_request
 from dicomnode.net.inbox import Inbox, Incoming
 from dicomnode.net.reactor import Broken
-from tests.upper_layer import C_CANCEL, C_ECHO, C_FIND, VERIFICATION, encode_command
+from tests.upper_layer import C_CANCEL, C_ECHO, C_FIND, C_STORE, RESPONSE, VERIFICATION, encode_command
 
 _CAP = 100
 
@@ -23,7 +23,7 @@ def _open(request: StoreRequest, context: int) -> Incoming:
 
 @pytest.fixture
 def inbox() -> Inbox:
-    return Inbox(SimpleNamespace(_accepted_cx={1: None}, requestor=None), _open, _CAP)
+    return Inbox(SimpleNamespace(_accepted_cx={1: None}, requestor=SimpleNamespace(ae_title="WS")), _open, _CAP)
 
 
 def _command(field: int, number: int, **more: Any) -> memoryview:
@@ -100,3 +100,46 @@ def test_what_makes_no_message_breaks_the_protocol(control: int, piece: bytes, w
 def test_a_context_that_was_not_accepted_breaks_the_protocol(inbox: Inbox) -> None:
     with pytest.raises(Broken, match="not accepted"):
         inbox.receive(3, 3, _echo(1))
+
+
+# -- responses to sub-operations of ours -----------------------------------------------------------------------
+
+
+def _stored(number: int) -> memoryview:
+    command = {"CommandField": C_STORE | RESPONSE, "MessageIDBeingRespondedTo": number, "Status": 0xB007}
+    return memoryview(encode_command({**command, "CommandDataSetType": 0x0101, "AffectedSOPInstanceUID": "1.2.3"}))
+
+
+def test_a_response_goes_to_who_awaits_it_and_waits_for_nobody_to_serve_it(inbox: Inbox) -> None:
+    with inbox.awaiting() as answers:
+        inbox.receive(1, 3, _stored(9))
+        inbox.receive(1, 3, _command(C_CANCEL, 7))
+    ((field, number, instance, status),) = [(a.field, a.responds_to, a.sop_instance_uid, a.status) for a in answers]
+    assert (field, number, instance, status) == (0x8001, 9, "1.2.3", 0xB007)
+    assert not inbox.requests
+    assert 7 in inbox.cancel_req
+    for _ in range(10):  # nobody awaits any more
+        inbox.receive(1, 3, _stored(9))
+    assert len(answers) == 1
+
+
+def test_a_response_that_nobody_awaits_is_dropped(inbox: Inbox, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(100):
+        inbox.receive(1, 3, _stored(9))
+    with inbox.awaiting() as answers:
+        assert not answers
+    assert not inbox.requests
+    assert "nobody asked for" in caplog.text
+
+
+def test_responses_upon_responses_break_the_protocol(inbox: Inbox) -> None:
+    with inbox.awaiting():
+        for _ in range(4):
+            inbox.receive(1, 3, _stored(9))
+        with pytest.raises(Broken, match="responses upon responses"):
+            inbox.receive(1, 3, _stored(9))
+
+
+def test_a_response_that_says_nothing_breaks_the_protocol(inbox: Inbox) -> None:
+    with pytest.raises(Broken, match="without Message ID or Status"):
+        inbox.receive(1, 3, memoryview(encode_command({"CommandField": C_STORE | RESPONSE})))

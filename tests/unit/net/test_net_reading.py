@@ -56,7 +56,7 @@ def reader() -> Iterator[Callable[[int], Reader]]:
 
 def sent(reader: Reader, instance: Outgoing) -> Iterator[bytes]:
     """What would go out for an instance, call by call."""
-    reader.expect(instance, 7)
+    reader.expect(instance, 7, instance.transfer_syntax_uid)
     command = COMMAND
     for buffer in reader.buffers():
         yield bytes(buffer.behind(command))
@@ -164,7 +164,7 @@ def test_of_a_file_that_shrinks_meanwhile_nothing_else_comes_out(put: Put, reade
     it, dataset = reader(), os.urandom(3_000_000)
     list(sent(it, put(os.urandom(3_000_000))))
     instance = put(dataset)
-    it.expect(instance, 7)
+    it.expect(instance, 7, instance.transfer_syntax_uid)
     wait_until(lambda: it._full.qsize() == reading._BUFFERS, 10, "the reader to wait")
     os.truncate(instance.path, 622 + 1_500_000)
     came = until_it_fails(bytes(buffer.behind(b"")) for buffer in it.buffers())
@@ -179,7 +179,7 @@ def test_of_a_file_that_shrinks_meanwhile_nothing_else_comes_out(put: Put, reade
 def test_the_next_one_is_read_before_it_is_asked_for(put: Put, reader: Callable[[], Reader]) -> None:
     it, first, second = reader(), put(b"first!"), put(b"second")
     for instance in (first, second):
-        it.expect(instance, 7)
+        it.expect(instance, 7, instance.transfer_syntax_uid)
     wait_until(lambda: it._full.qsize() == 2, 10, "both to be read")
     for instance in (first, second):
         instance.path.unlink()
@@ -199,7 +199,7 @@ def test_memory_stays_flat_and_the_reader_waits(tmp_path: Path, reader: Callable
     tracemalloc.start()
     try:
         it = reader()
-        it.expect(instance, 7)
+        it.expect(instance, 7, instance.transfer_syntax_uid)
         for _ in it.buffers():
             assert it._full.qsize() <= reading._BUFFERS
         assert tracemalloc.get_traced_memory()[1] < 1_500_000
@@ -210,7 +210,7 @@ def test_memory_stays_flat_and_the_reader_waits(tmp_path: Path, reader: Callable
 def test_an_end_in_the_middle_ends_the_thread_and_closes_the_file(put: Put, reader: Callable[[], Reader]) -> None:
     before = len(os.listdir("/proc/self/fd"))
     it = reader()
-    it.expect(put(bytes(3_000_000)), 7)
+    it.expect(put(bytes(3_000_000)), 7, EXPLICIT)
     next(it.buffers())
     it.close()
     assert it._thread
@@ -225,7 +225,7 @@ def test_an_end_in_the_middle_is_the_end_of_what_follows_too(put: Put, reader: C
     before = len(os.listdir("/proc/self/fd"))
     it = reader()
     for instance in (put(bytes(3_000_000)), put(bytes(3_000_000))):
-        it.expect(instance, 7)
+        it.expect(instance, 7, instance.transfer_syntax_uid)
     next(it.buffers())
     it.close()
     assert it._thread

@@ -102,7 +102,7 @@ def test_a_batch_arrives_whole_whatever_pdus_the_partner_takes(
     instances = [put(), put(3_001 if max_pdu == 16 else 1_000_001), put(8)]
     assert store(requestor, partner, *instances) == [0, 0, 0]
     assert arrived(receiver) == whole(*instances)
-    assert [len(request.contexts) for request in receiver.requests] == [1]
+    assert [len(request.contexts) for request in receiver.requests] == [2], "its own syntax, and one context for others"
 
 
 def test_a_sub_operation_names_its_originator(
@@ -175,7 +175,7 @@ def test_contexts_it_does_not_have_need_another_that_has_them_all(
 ) -> None:
     for sop_class in (CT, SR, CT, SR):
         assert store(requestor, partner, put(0, sop_class)) == [0]
-    assert [len(request.contexts) for request in receiver.requests] == [1, 2]
+    assert [len(request.contexts) for request in receiver.requests] == [2, 4]
     assert receiver.open_associations == 1
 
 
@@ -523,7 +523,7 @@ def test_a_partner_has_the_whole_time_from_when_it_has_taken_the_request(
 ) -> None:
     ours, theirs = line
     begun = time.monotonic()
-    monkeypatch.setattr(ours, "_untaken", lambda: 5 if time.monotonic() < begun + 0.6 else 0)
+    monkeypatch.setattr(channel, "untaken", lambda _: 5 if time.monotonic() < begun + 0.6 else 0)
     answer = threading.Timer(1.3, theirs.sendall, [fragment(8, 3)])
     answer.start()
     assert ours.receive_command() == bytes(8)

@@ -144,6 +144,14 @@ def test_a_configuration_is_told_in_sentences(tmp_path: Path) -> None:
     assert never[-1].startswith("Nothing flows back")
 
 
+def test_who_may_fetch_is_told(tmp_path: Path) -> None:
+    text = fakes.CONFIG.replace("port: 104, may: [find]", "port: 104, may: [get]")
+    told = sentences(text.replace("port: 11112, may: [find, move]", "port: 11112, may: [find, move, get]"), tmp_path)
+    (public,) = (each for each in told["Who may call"] if each.startswith("ISLPACS"))
+    assert public.endswith("may fetch to itself; it sees the studies referred to island.")
+    assert any("may query, retrieve and fetch to itself; it sees the" in each for each in told["Who may call"])
+
+
 def test_the_sentences_follow_the_configuration(tmp_path: Path) -> None:
     told = sentences(HEAD + "flows: [private -> public, public -> private]\n", tmp_path)
     assert told["What goes where"][0].startswith("Nothing by itself")

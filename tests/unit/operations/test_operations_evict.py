@@ -15,9 +15,9 @@ from dicomnode.config.model import Retention
 from dicomnode.errors import OutOfResources
 from dicomnode.operations import evict as module
 from dicomnode.operations.evict import evict, sweep
-from dicomnode.operations.find import find
+from dicomnode.operations.moving import send
 from dicomnode.operations.ports import Node, Originator
-from dicomnode.operations.retrieve import plan, send
+from dicomnode.operations.retrieve import Request, plan
 from dicomnode.rules.matching import Model
 from dicomnode.store import audit, commitments, index, proof, space
 from dicomnode.store.database import execute, one, rows
@@ -96,7 +96,7 @@ def seen(node: Node, study: str) -> int:
         (series,) = one("SELECT min(series_instance_uid) FROM series s JOIN studies t ON t.id = s.study"
                         " WHERE t.study_instance_uid = ?", study)
     asked = fakes.asked("IMAGE", StudyInstanceUID=study, SeriesInstanceUID=series, SOPInstanceUID="")
-    return len(list(find(asked, Model.STUDY_ROOT, caller, node).identifiers))
+    return fakes.found(asked, caller, node)
 
 
 # -- by age ----------------------------------------------------------------------------------------------------
@@ -375,12 +375,12 @@ def test_an_old_folder_goes_with_its_last_file_and_a_young_one_stays(node: Node)
 def test_nobody_is_offered_what_has_gone(node: Node) -> None:
     made = confirmed(node)
     caller = node.config.partners["RAD_WS"]
-    before = plan(fakes.asked("STUDY", StudyInstanceUID=made[0].study), Model.STUDY_ROOT, "RAD_WS", caller, node)
+    asked = fakes.asked("STUDY", StudyInstanceUID=made[0].study)
+    before = plan(Request(asked, Model.STUDY_ROOT), "RAD_WS", caller, node)
     assert len(before.instances) == seen(node, made[0].study) == 2
     evict(node, pass_time(node, 31 * DAY))
-    asked = fakes.asked("STUDY", StudyInstanceUID=made[0].study)
-    assert not plan(asked, Model.STUDY_ROOT, "RAD_WS", caller, node).instances
-    assert not list(find(asked, Model.STUDY_ROOT, caller, node).identifiers)
+    assert not plan(Request(asked, Model.STUDY_ROOT), "RAD_WS", caller, node).instances
+    assert not fakes.found(asked, caller, node)
     assert seen(node, made[0].study) == 0
     with node.database.read():
         assert index.of_study(1) == []  # and no further route is given it
@@ -507,10 +507,11 @@ def fill(node: Node, studies: list[dict[str, object]], now: int) -> list[list[st
         doubt = ["doubt" if study[key] else "" for key in ("quarantine", "correction")]
         execute(
             "INSERT INTO studies VALUES (?, ?, 'harbour', '', '', '', '', '', '', '', '', '', '', '', '', '', '', 0,"
-            " ?, '', ?)",
+            " ?, '', ?, '', '', 0, '')",
             *(number, f"1.{number}", *doubt),
         )
-        execute("INSERT INTO series VALUES (?, ?, ?, '', '', '', '', '', '', '', '', '', '', '')", number, number, "1")
+        texts = ", ''" * 17
+        execute(f"INSERT INTO series VALUES (?, ?, '1'{texts}, 0)", number, number)
         for partner, (progress, gate, age) in zip(_PARTNERS, study["referrals"], strict=False):  # type: ignore[call-overload]
             execute(
                 "INSERT INTO referrals (study, partner, route, wait, progress, gate, reason, generation, opened_at,"

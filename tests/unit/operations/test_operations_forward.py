@@ -131,9 +131,19 @@ def test_a_large_study_goes_in_batches(here: Node) -> None:
     assert referral(here).state == "sent"
 
 
-def test_more_contexts_than_one_association_has_are_proposed_on_several(build: Callable[..., Node]) -> None:
+@pytest.mark.parametrize(
+    ("transcode", "syntax", "sizes"),
+    [
+        ("never", "1.2.840.10008.1.2.1", [64, 64, 2]),  # each in its own syntax, and in another
+        ("decompress", "1.2.840.10008.1.2.5", [64, 64, 2]),
+    ],
+)
+def test_more_contexts_than_one_association_has_are_proposed_on_several(
+    build: Callable[..., Node], transcode: str, syntax: str, sizes: list[int]
+) -> None:
     classes = [f"1.2.826.0.1.3680043.9.9999.{n}" for n in range(1, 131)]
     config = fakes.CONFIG.replace("data: ./data,", f"data: ./data, storage_classes: {json.dumps(classes)},")
+    config = config.replace("host: 10.9.0.5, port: 104", f"host: 10.9.0.5, port: 104, transcode: {transcode}")
     node, fake = build(config), FakePartner()
     made = make_instances(130)
     fakes.receive_all(node, made)
@@ -141,11 +151,16 @@ def test_more_contexts_than_one_association_has_are_proposed_on_several(build: C
     with node.database.read():
         ids = [i for (i,) in rows("SELECT id FROM instances")]
     node.database.write(
-        lambda: [execute("UPDATE instances SET sop_class_uid = ? WHERE id = ?", next(number), i) for i in ids]
+        lambda: [
+            execute(
+                "UPDATE instances SET sop_class_uid = ?, transfer_syntax_uid = ? WHERE id = ?", next(number), syntax, i
+            )
+            for i in ids
+        ]
     )
     fakes.complete(node)
     assert drain(node, fake) == 1
-    assert [len(pairs) for pairs in fake.contexts] == [128, 2]
+    assert [len(pairs) for pairs in fake.contexts] == sizes
     assert len(set(fake.uids)) == 130
 
 

@@ -26,7 +26,7 @@ from dicomnode.operations import receive as custody
 from dicomnode.operations.ports import Node
 from dicomnode.store import audit, doubts, index, ledger, queue, referrals
 from dicomnode.store.archive import Part
-from dicomnode.store.database import rows
+from dicomnode.store.database import execute, rows
 from dicomnode.store.index import Kind
 from tests import fakes
 from tests.samples import Sample, decode, encode, make_instance, make_instances, with_uid
@@ -380,3 +380,24 @@ def test_an_orphan_survives_an_index_that_is_busy(here: Node, monkeypatch: pytes
         patch.setattr(here.database, "write", busy)
         assert custody.adopt(file, here) is None
     assert here.archive.path(file).exists()
+
+
+# -- character sets that nobody declares -----------------------------------------------------------------------
+
+
+def test_what_a_partner_is_known_to_send_is_read_so_now_and_by_an_adoption(tmp_path: Path) -> None:
+    config = fakes.CONFIG.replace("may: [store]}\n  RAD_WS", "may: [store], charset: BIG5}\n  RAD_WS")
+    node = fakes.make_node(tmp_path, config)
+    made = make_instances(2, seed="big5", PatientName="WONG^AB")
+    first, second = (replace(m, dataset=m.dataset.replace(b"WONG^AB ", "王^小明 ".encode("big5"))) for m in made)
+    try:
+        fakes.receive(node, first)
+        stored = fakes.receive(node, second)
+        node.database.write(lambda: execute("DELETE FROM transfers WHERE instance = ?", stored.instance))
+        node.database.write(lambda: execute("DELETE FROM instances WHERE id = ?", stored.instance))
+        assert custody.adopt(stored.file, node)
+        with node.database.read():
+            assert rows("SELECT patient_name FROM studies") == [("王^小明",)]
+            assert rows("SELECT notes FROM instances") == [('["text in (0010,0010) is read as BIG5"]',)] * 2
+    finally:
+        node.database.close()

@@ -9,10 +9,11 @@ from itertools import islice
 import pytest
 
 from dicomnode.errors import BadIdentifier, GateClosed, UnknownDestination
-from dicomnode.operations import housekeep, quarantine, refer, retrieve
+from dicomnode.operations import housekeep, moving, quarantine, refer, retrieve
+from dicomnode.operations.account import SubOperation
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Originator, Outgoing
-from dicomnode.operations.retrieve import Plan, SubOperation
+from dicomnode.operations.retrieve import Plan, Request
 from dicomnode.rules.matching import Model
 from dicomnode.store import audit, lanes, ledger, queue, referrals
 from dicomnode.store.database import one
@@ -26,11 +27,11 @@ WHO = Originator("RAD_WS", 7, 1)
 
 def plan(node: Node, to: str, caller: str = "RAD_WS", study: str = "", level: str = "STUDY", **keys: str) -> Plan:
     asked = fakes.asked(level, **({"StudyInstanceUID": study} if study else {}), **keys)
-    return retrieve.plan(asked, Model.STUDY_ROOT, to, node.config.partners[caller], node)
+    return retrieve.plan(Request(asked, Model.STUDY_ROOT), to, node.config.partners[caller], node)
 
 
 def send(node: Node, made: Plan, fake: FakePartner) -> list[SubOperation]:
-    return [done for done in retrieve.send(made, WHO, fake, node, lambda: False) if done]
+    return [done for done in moving.send(made, WHO, fake, node, lambda: False) if done]
 
 
 def transfers(node: Node) -> list[tuple[str, str, int | None]]:
@@ -145,25 +146,25 @@ def test_a_move_across_opens_a_referral_and_writes_every_result_down(here: Node,
 
 def test_a_referral_is_not_sent_while_its_move_goes_on(here: Node, study: list[Sample]) -> None:
     made = plan(here, "PUBPACS", study=study[0].study)
-    moving = retrieve.send(made, WHO, FakePartner(), here, lambda: False)
-    list(islice(moving, 1))
+    under_way = moving.send(made, WHO, FakePartner(), here, lambda: False)
+    list(islice(under_way, 1))
     housekeep.tidy(here, fakes.FakeCallers())
     assert referred(here)[0].state == "sending"
-    list(moving)
+    list(under_way)
     assert referred(here)[0].state == "sent"
 
 
 def test_a_move_that_is_given_up_leaves_no_referral_under_way(here: Node, study: list[Sample]) -> None:
     made, fake = plan(here, "PUBPACS", study=study[0].study), FakePartner()
-    assert len([d for d in retrieve.send(made, WHO, fake, here, lambda: len(fake.sent) == 1) if d]) == 1
+    assert len([d for d in moving.send(made, WHO, fake, here, lambda: len(fake.sent) == 1) if d]) == 1
     assert referred(here)[0].state == "sent"
     assert len(transfers(here)) == 1
 
 
 def test_a_move_that_was_killed_is_settled_by_the_next_start(here: Node, study: list[Sample]) -> None:
     made = plan(here, "PUBPACS", study=study[0].study)
-    moving = retrieve.send(made, WHO, FakePartner(), here, lambda: False)
-    next(moving)
+    under_way = moving.send(made, WHO, FakePartner(), here, lambda: False)
+    next(under_way)
     assert referred(here)[0].state == "sending"
     housekeep.recover_all(here)
     assert referred(here)[0].state == "sent"
@@ -197,6 +198,28 @@ def test_a_file_that_is_gone_fails_alone(here: Node, study: list[Sample]) -> Non
     made = plan(here, "RAD_WS", study=study[0].study)
     here.archive.path(made.instances[1].file).unlink()
     assert [d.completed for d in send(here, made, FakePartner())] == [True, False, True]
+
+
+def test_what_failed_is_told_to_the_operator_each_reason_once(here: Node, study: list[Sample]) -> None:
+    fake = FakePartner(statuses={study[0].sop_instance: 0xA700, study[1].sop_instance: 0xA700})
+    here.archive.path(plan(here, "RAD_WS", study=study[0].study).instances[2].file).unlink()
+    send(here, plan(here, "RAD_WS", study=study[0].study), fake)
+    with here.database.read():
+        told = [(e.partner, e.text) for e in audit.events() if e.kind == "instances not retrieved"]
+    assert {partner for partner, _ in told} == {"RAD_WS"}
+    refused, unread = sorted(text for _, text in told)[::-1]
+    assert refused.startswith("2 instance(s) did not go to RAD_WS: ")
+    assert "A700H" in refused
+    assert "cannot be read" in unread
+
+
+def test_what_is_quarantined_meanwhile_is_not_moved_within_the_site_either(here: Node, study: list[Sample]) -> None:
+    made, fake = plan(here, "RAD_WS", study=study[0].study), FakePartner()
+    here.database.write(lambda: refer.quarantine(1, "doubt", here.clock(), here))
+    done = send(here, made, fake)
+    assert [each.completed for each in done] == [False] * 3
+    assert all("quarantined" in each.reason for each in done)
+    assert not fake.sent
 
 
 # -- on several associations -----------------------------------------------------------------------------------
@@ -279,7 +302,7 @@ def test_when_all_are_lost_what_is_left_has_failed(four: Node) -> None:
 def test_a_stop_ends_them_all_after_the_instance_in_hand(four: Node) -> None:
     fake = FakePartner()
     made = plan(four, "RAD_WS", study=study_of(four))
-    done = [each for each in retrieve.send(made, WHO, fake, four, lambda: True) if each]
+    done = [each for each in moving.send(made, WHO, fake, four, lambda: True) if each]
     assert 1 <= len(done) == len(fake.sent) <= 4
     assert fake.released == len(fake.contexts)
 
@@ -287,18 +310,18 @@ def test_a_stop_ends_them_all_after_the_instance_in_hand(four: Node) -> None:
 def test_while_an_instance_takes_its_time_the_caller_is_not_kept_waiting(
     here: Node, study: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieve, "_TICK", 0.01)
+    monkeypatch.setattr(moving, "_TICK", 0.01)
     answer = threading.Event()
-    moving = retrieve.send(
+    under_way = moving.send(
         plan(here, "RAD_WS", study=study[0].study),
         WHO,
         FakePartner(on_send=lambda _: answer.wait(10)),  # type: ignore[arg-type,return-value]
         here,
         lambda: False,
     )
-    assert [next(moving) for _ in range(3)] == [None] * 3
+    assert [next(under_way) for _ in range(3)] == [None] * 3
     answer.set()
-    assert len([each for each in moving if each]) == 3
+    assert len([each for each in under_way if each]) == 3
 
 
 def test_our_own_bug_is_raised_where_somebody_answers_for_it(here: Node, study: list[Sample]) -> None:
@@ -311,11 +334,11 @@ def test_our_own_bug_is_raised_where_somebody_answers_for_it(here: Node, study: 
 
 def test_a_move_that_nobody_follows_leaves_no_thread(four: Node) -> None:
     before = set(threading.enumerate())
-    moving = retrieve.send(plan(four, "RAD_WS", study=study_of(four)), WHO, FakePartner(), four, lambda: False)
-    next(moving)
+    under_way = moving.send(plan(four, "RAD_WS", study=study_of(four)), WHO, FakePartner(), four, lambda: False)
+    next(under_way)
     started = [thread for thread in threading.enumerate() if thread not in before]
-    assert isinstance(moving, Generator)
-    moving.close()
+    assert isinstance(under_way, Generator)
+    under_way.close()
     for thread in started:
         thread.join(10)
         assert not thread.is_alive()
@@ -423,7 +446,7 @@ def test_what_a_person_has_held_or_dropped_is_not_moved(here: Node, word: Callab
             assert [each.sop_instance_uid for each in seen] == [made[1].sop_instance]
         fake = FakePartner()
         done = send(here, plan(here, title, study=made[0].study), fake)
-        assert done == [SubOperation(m.sop_instance, completed=m is made[1]) for m in made]
+        assert [(d.sop_instance_uid, d.completed) for d in done] == [(m.sop_instance, m is made[1]) for m in made]
         assert fake.uids == [made[1].sop_instance]
     assert transfers(here)[0] == before[0]
     with here.database.read():

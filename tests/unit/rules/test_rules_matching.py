@@ -1,4 +1,7 @@
-"""rules/matching.py: an Identifier as terms, by model, level and VR. (F..: cases of the acceptance run.)"""
+"""rules/matching.py: an Identifier as a query, by model and level. (F..: cases of the acceptance run.)
+
+What a move selects is in test_rules_matching_retrieve.py.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomnode.dicom.identifier import Identifier, Key
-from dicomnode.dicom.instance import BY_COLUMN, Level
 from dicomnode.errors import BadIdentifier
-from dicomnode.rules import matching
-from dicomnode.rules.matching import Match, Model, Term
-from tests.fakes import asked
+from dicomnode.rules import keys, matching
+from dicomnode.rules.matching import Model, Query
+from dicomnode.rules.negotiated import Features
+from dicomnode.rules.terms import Match, Term
+from tests.fakes import AskedItem, asked, asked_key
 
-PR, SR = Model.PATIENT_ROOT, Model.STUDY_ROOT
+PR, SR, PSO = Model.PATIENT_ROOT, Model.STUDY_ROOT, Model.PATIENT_STUDY_ONLY
 UID, OTHER = "1.2.3", "1.2.4"
+BASELINE, RELATIONAL, COMBINED = Features(), Features(relational=True), Features(date_time=True)
 STUDY = {"StudyInstanceUID": UID}
 SERIES = STUDY | {"SeriesInstanceUID": UID}
 
 
-def terms(level: str, model: Model = SR, **keys: str) -> tuple[Term, ...]:
-    return matching.query(asked(level, **keys), model).terms
-
-
-def term(keyword: str, value: str) -> tuple[Term, ...]:
-    """The terms of one key at IMAGE level, those of the levels above aside."""
-    return terms("IMAGE", **{**SERIES, keyword: value})[2:]
+def ask(level: str, features: Features = BASELINE, model: Model = SR, **keys: str | list[AskedItem]) -> Query:
+    return matching.query(asked(level, **keys), model, features)
 
 
 # -- levels ----------------------------------------------------------------------------------------------------
@@ -38,6 +38,8 @@ LEVELS = [  # level, model, keys above
     ("STUDY", SR, {}),  # F02
     ("SERIES", SR, STUDY),  # F36
     ("IMAGE", SR, SERIES),  # F40
+    ("PATIENT", PSO, {}),
+    ("STUDY", PSO, {"PatientID": "P"}),  # F77
 ]
 
 
@@ -52,7 +54,8 @@ def test_a_level_wants_one_value_for_each_level_above(level: str, model: Model, 
     assert [r.column for r in query.returns] == [*columns, own.get(level, "sop_instance_uid")]  # F89
 
 
-BAD = [
+BAD: list[tuple[str, Model, dict[str, str]]] = [
+    ("", SR, {}),
     ("", SR, STUDY),  # F44
     ("EXAM", SR, STUDY),  # F45
     ("study", SR, STUDY),
@@ -73,21 +76,29 @@ BAD = [
     ("STUDY", SR, {"StudyInstanceUID": "1.2.3\\1..2"}),
     ("STUDY", SR, {"StudyInstanceUID": "1." * 33 + "1"}),
     ("IMAGE", SR, SERIES | {"SOPInstanceUID": "x"}),
+    ("STUDY", SR, {"StudyInstanceUID": "\\"}),
     ("STUDY", SR, {"SOPClassesInStudy": "1.2.*"}),
+    ("SERIES", PSO, {"PatientID": "P"} | STUDY),
+    ("IMAGE", PSO, {"PatientID": "P"} | SERIES),
+    ("STUDY", PSO, STUDY),
+    ("STUDY", SR, {"StudyDate": "2026"}),
+    ("SERIES", SR, STUDY | {"PerformedProcedureStepStartDate": "2026"}),
+    ("SERIES", SR, STUDY | {"PerformedProcedureStepStartTime": "x"}),
 ]
 
 
 @pytest.mark.parametrize(("level", "model", "keys"), BAD)
 def test_what_does_not_fit_the_model_is_refused(level: str, model: Model, keys: dict[str, str]) -> None:
-    with pytest.raises(BadIdentifier):
+    with pytest.raises(BadIdentifier) as refused:
         matching.query(asked(level, **keys), model)
+    assert len(str(refused.value)) <= 64  # an Error Comment (PS3.7 C.5)
 
 
 def test_a_refusal_names_the_attribute() -> None:
     with pytest.raises(BadIdentifier, match="StudyInstanceUID needs a single value"):
-        terms("SERIES")
+        ask("SERIES")
     with pytest.raises(BadIdentifier, match="'EXAM' is no level"):
-        terms("EXAM")
+        ask("EXAM")
 
 
 def test_keys_of_lower_levels_and_unknown_ones_restrict_nothing() -> None:
@@ -97,12 +108,13 @@ def test_keys_of_lower_levels_and_unknown_ones_restrict_nothing() -> None:
     query = matching.query(Identifier("STUDY", keys, ""), SR)
     assert query.terms == ()
     assert query.unsupported == keys
+    assert not query.all_supported
     counts = asked("STUDY", NumberOfSeriesRelatedInstances="", NumberOfStudyRelatedInstances="5")
     assert [k.tag for k in matching.query(counts, SR).unsupported] == [0x00201209]
 
 
 def test_keys_of_upper_levels_are_supported() -> None:
-    assert terms("STUDY", PatientName="DOE", PatientSex="F") == (  # F76
+    assert ask("STUDY", PatientName="DOE", PatientSex="F").terms == (  # F76
         Term("patient_name", Match.NAME, ("DOE",)),
         Term("patient_sex", Match.EQUAL, ("F",)),
     )
@@ -110,7 +122,7 @@ def test_keys_of_upper_levels_are_supported() -> None:
 
 def test_the_retrieve_title_is_no_key() -> None:
     query = matching.query(asked("STUDY", RetrieveAETitle="OTHER"), SR)
-    assert (query.terms, query.unsupported) == ((), ())
+    assert (query.terms, query.unsupported, query.all_supported) == ((), (), True)  # F52
 
 
 def test_a_key_is_returned_once_with_its_vr() -> None:
@@ -123,127 +135,178 @@ def test_a_key_is_returned_once_with_its_vr() -> None:
     ]
 
 
-# -- values ----------------------------------------------------------------------------------------------------
-
-UNIVERSAL = [
-    *[(keyword, "") for keyword in ("PatientName", "StudyDate", "StudyTime", "Modality", "SOPInstanceUID", "Rows")],
-    *[(keyword, "*") for keyword in ("PatientName", "PatientID", "StudyDate", "StudyTime", "Modality")],  # F03, F87
-    ("PatientID", "**"),
-    ("PatientID", "  "),
-    ("InstanceAvailability", "ONLINE"),
-    ("NumberOfStudyRelatedInstances", "3"),  # F68
-]
+# -- relational ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("keyword", "value"), UNIVERSAL)
-def test_a_universal_key_restricts_nothing(keyword: str, value: str) -> None:
-    assert term(keyword, value) == ()
+def test_relational_queries_need_no_unique_keys_above() -> None:
+    """F39; they are answered all the same, so that what was found can be retrieved."""
+    query = ask("SERIES", RELATIONAL, PR, Modality="SR")
+    assert query.terms == (Term("modality", Match.EQUAL, ("SR",)),)
+    assert [r.column for r in query.returns] == ["patient_id", "study_instance_uid", "modality", "series_instance_uid"]
+    assert query.all_supported
 
 
-VALUES: list[tuple[str, str, str, Match, tuple[str, ...]]] = [
-    ("PatientID", "A_1", "patient_id", Match.EQUAL, ("A_1",)),
-    ("PatientID", " A_1 \0", "patient_id", Match.EQUAL, ("A_1",)),  # F11
-    ("PatientID", "A*", "patient_id", Match.WILDCARD, ("A*",)),
-    ("PatientID", "A\\B", "patient_id", Match.EQUAL, ("A\\B",)),
-    ("PatientName", "DOE^J*", "patient_name", Match.NAME, ("DOE^J*",)),
-    ("ReferringPhysicianName", "X", "referring_physician_name", Match.NAME, ("X",)),
-    ("Modality", "CT", "modality", Match.EQUAL, ("CT",)),
-    ("Modality", "CT\\MR", "modality", Match.EQUAL, ("CT", "MR")),  # F29
-    ("Modality", "C?", "modality", Match.WILDCARD, ("C?",)),  # F31
-    ("ModalitiesInStudy", "CT", "ModalitiesInStudy", Match.EQUAL, ("CT",)),  # F27
-    ("SOPClassesInStudy", f"{UID}\\{OTHER}", "SOPClassesInStudy", Match.UIDS, (UID, OTHER)),
-    ("SOPInstanceUID", UID, "sop_instance_uid", Match.UIDS, (UID,)),
-    ("SOPInstanceUID", f"{UID}\\{OTHER} ", "sop_instance_uid", Match.UIDS, (UID, OTHER)),  # F24, F42
-    ("InstanceNumber", "02", "instance_number", Match.NUMBER, ("02",)),  # F88
-    ("InstanceNumber", "-1", "instance_number", Match.NUMBER, ("-1",)),
-    ("InstanceNumber", "x", "instance_number", Match.EQUAL, ("x",)),
-    ("InstanceNumber", "1*", "instance_number", Match.EQUAL, ("1*",)),  # IS has no wild cards
-    ("InstanceNumber", "١", "instance_number", Match.EQUAL, ("١",)),
-    ("Rows", "512", "rows", Match.NUMBER, ("512",)),
-    ("StudyDate", "20260105", "study_date", Match.DATES, ("20260105", "20260105")),
-    ("StudyDate", "20260105-20260110", "study_date", Match.DATES, ("20260105", "20260110")),  # F13
-    ("StudyDate", "20260105-", "study_date", Match.DATES, ("20260105", "")),  # F15
-    ("StudyDate", "-20260110", "study_date", Match.DATES, ("", "20260110")),  # F14
-    ("StudyDate", " 20260105 - 20260110 ", "study_date", Match.DATES, ("20260105", "20260110")),
-    ("StudyDate", "20260110-20260105", "study_date", Match.DATES, ("20260110", "20260105")),  # F16
-    ("StudyDate", "-", "study_date", Match.DATES, ("", "")),
-    ("StudyDate", "2026*", "study_date", Match.DATES, ("2026*", "2026*")),
-    ("StudyTime", "0930", "study_time", Match.TIMES, ("093000.000000", "093059.999999")),  # F19
-    ("StudyTime", "09", "study_time", Match.TIMES, ("090000.000000", "095959.999999")),
-    ("StudyTime", "093015", "study_time", Match.TIMES, ("093015.000000", "093015.999999")),
-    ("StudyTime", "093015.5", "study_time", Match.TIMES, ("093015.500000", "093015.599999")),
-    ("StudyTime", "093015.123456", "study_time", Match.TIMES, ("093015.123456", "093015.123456")),
-    ("StudyTime", "09:30", "study_time", Match.TIMES, ("093000.000000", "093059.999999")),
-    ("StudyTime", "0800-1000", "study_time", Match.TIMES, ("080000.000000", "100059.999999")),  # F18
-    ("StudyTime", "235959-", "study_time", Match.TIMES, ("235959.000000", "")),  # F21
-    ("StudyTime", "-12", "study_time", Match.TIMES, ("", "125959.999999")),
-    ("StudyTime", "2200-0200", "study_time", Match.TIMES, ("220000.000000", "020059.999999")),
-]
+def test_a_unique_key_above_is_a_key_as_any_other_in_a_relational_query() -> None:
+    query = ask("IMAGE", RELATIONAL, PR, PatientID="P*", StudyInstanceUID=f"{UID}\\1.2.4", SeriesInstanceUID="")
+    assert query.terms == (
+        Term("patient_id", Match.WILDCARD, ("P*",)),
+        Term("study_instance_uid", Match.UIDS, (UID, "1.2.4")),
+    )
 
 
-@pytest.mark.parametrize(("keyword", "value", "column", "match", "values"), VALUES)
-def test_a_key_asks_what_its_vr_allows(
-    keyword: str, value: str, column: str, match: Match, values: tuple[str, ...]
+def test_relational_keys_of_lower_levels_restrict_and_are_returned_empty() -> None:
+    """F47: an answer is one entity of the level, which has no single value of a lower one to return."""
+    query = ask("STUDY", RELATIONAL, Modality="CT", SOPInstanceUID=UID, StudyID="7")
+    assert query.terms == (
+        Term("modality", Match.EQUAL, ("CT",)),
+        Term("sop_instance_uid", Match.UIDS, (UID,)),
+        Term("study_id", Match.EQUAL, ("7",)),
+    )
+    assert [k.tag for k in query.unsupported] == [0x00080060, 0x00080018]
+    assert {r.column for r in query.returns} == {"study_id", "study_instance_uid"}
+    assert not query.all_supported
+
+
+def test_a_relational_query_has_a_level_of_its_model() -> None:
+    with pytest.raises(BadIdentifier, match="has no PATIENT level"):
+        ask("PATIENT", RELATIONAL, SR)
+
+
+# -- date and time ---------------------------------------------------------------------------------------------
+
+DATE, TIME = "20200105-20200106", "0900-1200"
+
+
+def test_a_date_and_its_time_are_apart_unless_negotiated() -> None:
+    """F22."""
+    assert ask("STUDY", StudyDate=DATE, StudyTime=TIME).terms == (
+        Term("study_date", Match.DATES, ("20200105", "20200106")),
+        Term("study_time", Match.TIMES, ("090000.000000", "120059.999999")),
+    )
+
+
+def test_a_date_and_its_time_are_one_when_negotiated() -> None:
+    """F23."""
+    assert ask("STUDY", COMBINED, StudyTime=TIME, AccessionNumber="A", StudyDate=DATE).terms == (
+        Term("accession_number", Match.EQUAL, ("A",)),
+        Term("study_date", Match.MOMENTS, ("20200105090000.000000", "20200106120059.999999"), with_="study_time"),
+    )
+
+
+def test_each_date_has_its_own_time() -> None:
+    apart = ask("SERIES", COMBINED, StudyInstanceUID=UID, SeriesDate=DATE, StudyTime=TIME, StudyDate="*")
+    assert [t.match for t in apart.terms] == [Match.UIDS, Match.DATES, Match.TIMES]
+    both = ask(
+        "SERIES",
+        COMBINED,
+        StudyInstanceUID=UID,
+        StudyDate=DATE,
+        StudyTime=TIME,
+        PerformedProcedureStepStartDate=DATE,
+        PerformedProcedureStepStartTime=TIME,
+    )
+    assert [(t.column, t.with_) for t in both.terms[1:]] == [
+        ("study_date", "study_time"),
+        ("performed_procedure_step_start_date", "performed_procedure_step_start_time"),
+    ]
+
+
+# -- sequences -------------------------------------------------------------------------------------------------
+
+
+def of_series(*items: AskedItem) -> Query:
+    return ask("SERIES", RELATIONAL, RequestAttributesSequence=list(items))
+
+
+def test_all_keys_of_an_item_are_for_one_stored_item() -> None:
+    """F64, F65."""
+    query = of_series({"ScheduledProcedureStepID": "SPS-1", "RequestedProcedureID": "RP*", "AccessionNumber": ""})
+    assert query.terms == (
+        Term(
+            "request_attributes_sequence",
+            Match.ITEM,
+            items=(
+                Term("scheduled_procedure_step_id", Match.EQUAL, ("SPS-1",)),
+                Term("requested_procedure_id", Match.WILDCARD, ("RP*",)),
+            ),
+        ),
+    )
+    (returned,) = [r for r in query.returns if r.vr == "SQ"]
+    assert [(r.vr, r.column) for r in returned.items] == [
+        ("SH", "scheduled_procedure_step_id"),
+        ("SH", "requested_procedure_id"),
+        ("SH", "accession_number"),
+    ]
+    assert query.all_supported
+
+
+@pytest.mark.parametrize("value", [[], [{}]])
+def test_an_empty_sequence_is_universal_and_returned_whole(value: list[AskedItem]) -> None:
+    """F66."""
+    query = ask("STUDY", ProcedureCodeSequence=value)
+    (returned,) = [r for r in query.returns if r.vr == "SQ"]
+    assert (query.terms, returned.column, returned.items) == ((), "procedure_code_sequence", ())
+    assert query.all_supported
+
+
+def test_an_item_of_universal_keys_restricts_nothing() -> None:
+    query = of_series({"ScheduledProcedureStepID": "*", "RequestedProcedureID": ""})
+    assert query.terms == ()
+    assert len(query.returns[-2].items) == 2
+
+
+def test_what_is_not_kept_of_an_item_is_left_out_and_told() -> None:
+    query = of_series({"ScheduledProcedureStepID": "SPS-1", "ReasonForTheRequestedProcedure": "x"})
+    (returned,) = [r for r in query.returns if r.vr == "SQ"]
+    assert [r.column for r in returned.items] == ["scheduled_procedure_step_id"]
+    assert (query.unsupported, query.all_supported) == ((), False)
+
+
+def test_an_item_of_which_nothing_is_kept_is_not_supported() -> None:
+    query = of_series({"ReasonForTheRequestedProcedure": "x"})
+    assert query.terms == ()
+    assert [k.tag for k in query.unsupported] == [0x00400275]
+    assert not query.all_supported
+
+
+def test_a_sequence_that_is_not_kept_restricts_nothing() -> None:
+    query = ask("STUDY", ReferencedStudySequence=[{"ReferencedSOPInstanceUID": "x"}, {}])
+    assert (query.terms, [k.tag for k in query.unsupported]) == ((), [0x00081110])
+
+
+# -- whatever is asked -----------------------------------------------------------------------------------------
+
+FEATURES = st.builds(Features, *[st.booleans()] * 5)
+VALUES = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["", "*", '""', "A*", "CT\\MR", UID, f"{UID}\\1.2", "20200105-", "0900-1200", "2026-0500", "7"]),
+)
+ITEMS = st.lists(
+    st.dictionaries(st.sampled_from(["CodeValue", "RequestedProcedureID", "PatientID"]), VALUES), max_size=2
+)
+KEYS = st.dictionaries(
+    st.sampled_from([each.keyword for each in keys.SUPPORTED.values()] + ["PatientComments", "RetrieveAETitle"]),
+    VALUES,
+    max_size=6,
+)
+
+
+@given(st.sampled_from(Model), st.sampled_from(["PATIENT", "STUDY", "SERIES", "IMAGE"]), FEATURES, KEYS, ITEMS)
+def test_every_query_is_of_what_its_level_has(
+    model: Model, level: str, features: Features, wanted: dict[str, str], items: list[AskedItem]
 ) -> None:
-    assert term(keyword, value) == (Term(column, match, values),)
-
-
-@given(st.sampled_from([a.keyword for a in BY_COLUMN.values()]), st.text(max_size=30))
-def test_no_value_breaks_anything(keyword: str, value: str) -> None:
+    """Terms are of the level, or above it, unless relational; each key is returned or said to be unsupported."""
+    parts = {k: items if k.endswith("Sequence") else v for k, v in wanted.items()}
     try:
-        found = matching.query(asked("IMAGE", **{**SERIES, keyword: value}), SR)
+        query = ask(level, features, model, **parts)
     except BadIdentifier:
-        assert keyword.endswith("UID")
-    else:
-        assert len(found.terms) <= 3
-
-
-# -- what a move selects ---------------------------------------------------------------------------------------
-
-MOVES = [
-    ("PATIENT", PR, {"PatientID": "P"}, [("patient_id", ("P",))]),
-    ("STUDY", SR, STUDY, [("study_instance_uid", (UID,))]),
-    ("STUDY", SR, {"StudyInstanceUID": f"{UID}\\{OTHER}"}, [("study_instance_uid", (UID, OTHER))]),
-    ("STUDY", PR, STUDY | {"PatientID": "P"}, [("patient_id", ("P",)), ("study_instance_uid", (UID,))]),
-    ("SERIES", SR, SERIES, [("study_instance_uid", (UID,)), ("series_instance_uid", (UID,))]),
-    ("STUDY", SR, STUDY | {"PatientName": "X", "Modality": "CT"}, [("study_instance_uid", (UID,))]),  # M15
-    (
-        "IMAGE",
-        SR,
-        SERIES | {"SOPInstanceUID": f"{UID}\\{OTHER}"},
-        [("study_instance_uid", (UID,)), ("series_instance_uid", (UID,)), ("sop_instance_uid", (UID, OTHER))],
-    ),
-]
-
-
-@pytest.mark.parametrize(("level", "model", "keys", "found"), MOVES)
-def test_a_move_selects_by_unique_keys_alone(
-    level: str, model: Model, keys: dict[str, str], found: list[tuple[str, tuple[str, ...]]]
-) -> None:
-    query = matching.retrieve(asked(level, **keys), model)
-    assert query.level is Level.IMAGE
-    assert [(t.column, t.values) for t in query.terms] == found
-
-
-NEVER_EVERYTHING = [
-    ("STUDY", SR, {}),  # M11
-    ("STUDY", SR, {"StudyInstanceUID": ""}),
-    ("STUDY", SR, {"StudyInstanceUID": "*"}),
-    ("STUDY", SR, {"StudyInstanceUID": "1.2*"}),
-    ("STUDY", SR, {"StudyInstanceUID": "\\"}),
-    ("PATIENT", PR, {}),
-    ("PATIENT", PR, {"PatientID": "*"}),
-    ("PATIENT", PR, {"PatientID": "CONF*"}),  # M13
-    ("PATIENT", PR, {"PatientID": "A\\B"}),
-    ("SERIES", SR, STUDY),
-    ("SERIES", SR, {"SeriesInstanceUID": UID}),  # M10
-    ("IMAGE", SR, SERIES),
-    ("", SR, STUDY),  # M14
-    ("PATIENT", SR, {"PatientID": "P"}),
-]
-
-
-@pytest.mark.parametrize(("level", "model", "keys"), NEVER_EVERYTHING)
-def test_a_move_never_means_everything(level: str, model: Model, keys: dict[str, str]) -> None:
-    with pytest.raises(BadIdentifier):
-        matching.retrieve(asked(level, **keys), model)
+        return
+    levels = {each.column: each.level for each in keys.SUPPORTED.values()}
+    below = [t for t in query.terms if keys.is_below(levels[t.column], query.level)]
+    assert not below or features.relational
+    assert not [r for r in query.returns if keys.is_below(levels[r.column], query.level)]
+    answered = [r.tag for r in query.returns] + [k.tag for k in query.unsupported]
+    assert len(answered) == len(set(answered))
+    assert {asked_key(k, "").tag for k in wanted} <= {*answered, keys.RETRIEVE_AE_TITLE}
+    assert query.all_supported <= (not query.unsupported)
+    assert all((t.match is Match.ITEM) == bool(t.items) for t in query.terms)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from pydicom import Dataset
 
 from dicomnode.dicom.instance import BY_COLUMN
 from dicomnode.operations.ports import Node
 from dicomnode.rules import matching
 from dicomnode.rules.matching import Model
-from dicomnode.store import search
+from dicomnode.rules.negotiated import Features
+from dicomnode.store import database, search
+from dicomnode.store.database import execute
 from dicomnode.store.search import Scope
 from tests import fakes
 from tests.samples import Sample, make_instances
 
+BASELINE = Features()
 HARBOUR, PEAK = Scope(site="harbour"), Scope(site="peak")
 GENERAL = Scope(partners=("PUBPACS", "PUB_WS"))
 
@@ -47,15 +53,21 @@ class Small:
     made: dict[str, list[Sample]]
 
     def ask(
-        self, scope: Scope, level: str = "STUDY", model: Model = Model.STUDY_ROOT, **keys: str
+        self,
+        scope: Scope,
+        level: str = "STUDY",
+        model: Model = Model.STUDY_ROOT,
+        features: Features = BASELINE,
+        **keys: Any,
     ) -> list[dict[str, str]]:
-        query = matching.query(fakes.asked(level, **keys), model)
-        columns = {item.tag: item.column for item in query.returns}
-        found = search.answers(self.node.database, query, scope)
-        return [{columns[tag]: text for tag, text in answer.items()} for answer in found]
+        query = matching.query(fakes.asked(level, **keys), model, features)
+        columns = [item.column for item in query.returns]
+        pages = search.pages(self.node.database, query, scope, lambda: False)
+        return [dict(zip(columns, row, strict=True)) for page in pages for row in page]
 
-    def who(self, **keys: str) -> list[str]:
-        return sorted(self.name[a["study_instance_uid"]] for a in self.ask(HARBOUR, **keys))
+    def who(self, features: Features = BASELINE, **keys: Any) -> list[str]:
+        found = self.ask(HARBOUR, features=features, **{"StudyInstanceUID": ""} | keys)
+        return sorted(self.name[answer["study_instance_uid"]] for answer in found)
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +121,6 @@ MATCHES: list[tuple[str, dict[str, str], list[str]]] = [
     ("F15 open above", {"StudyDate": "20260131-"}, ["empty", "percent"]),
     ("one date", {"StudyDate": "20260110"}, ["doeq"]),
     ("F16 reversed", {"StudyDate": "20260110-20260105"}, []),
-    ("F17 malformed", {"StudyDate": "yesterday"}, []),
-    ("F17 a hyphen", {"StudyDate": "-"}, ["doe", "doeq", "empty", "jerome", "percent", "yamada"]),
     ("F87 * in a date", {"StudyDate": "*"}, EVERYBODY),
     ("F18 a range of times", {"StudyTime": "0800-1000"}, ["doe", "doeq", "empty"]),
     ("F21 to the end of the day", {"StudyTime": "235959-"}, ["percent"]),
@@ -119,7 +129,6 @@ MATCHES: list[tuple[str, dict[str, str], list[str]]] = [
     ("a fraction", {"StudyTime": "093000.5"}, ["doeq"]),
     ("an hour", {"StudyTime": "12"}, ["jerome"]),
     ("with colons", {"StudyTime": "09:30:00-09:30:59"}, ["doe", "doeq"]),
-    ("times malformed", {"StudyTime": "noon-"}, []),
     ("F22 date and time apart", {"StudyDate": "20260105-20260131", "StudyTime": "0930-1000"}, ["doe", "doeq"]),
     ("two keys", {"PatientName": "doe*", "PatientID": "AB1"}, ["doeq"]),
     ("F83 not supported", {"PatientComments": "anything"}, EVERYBODY),
@@ -157,8 +166,10 @@ def test_every_column_can_be_asked_for_and_returned(small: Small, level: str) ->
     upper = {"StudyInstanceUID": sample.study, "SeriesInstanceUID": sample.series, "SOPInstanceUID": ""}
     (answer,) = small.ask(HARBOUR, level, **upper, **dict.fromkeys(keywords, ""))
     assert answer["study_instance_uid"] == sample.study
-    for keyword in keywords:
-        small.ask(HARBOUR, level, **upper, **{keyword: "1"})
+    values = {"DA": "20260105", "TM": "0930", "DT": "20260105"}
+    for attribute in BY_COLUMN.values():
+        if attribute.keyword in keywords:
+            small.ask(HARBOUR, level, **upper, **{attribute.keyword: values.get(attribute.vr, "1")})
 
 
 # -- entities, counts and scopes -------------------------------------------------------------------------------
@@ -283,3 +294,168 @@ def test_what_a_move_selects(here: Node, build_studies: Callable[..., list[Sampl
     wrong = fakes.asked("STUDY", PatientID="Q", StudyInstanceUID=made[0].study)
     with here.database.read():
         assert search.instances(matching.retrieve(wrong, Model.PATIENT_ROOT), HARBOUR) == []  # M17
+
+
+# -- what has to be negotiated, and attributes of several values -------------------------------------------------
+
+FUZZY, FREE = Features(fuzzy=True), Features(relational=True, date_time=True, empty_value=True, multiple_value=True)
+
+
+def code(value: str, meaning: str) -> Dataset:
+    found = Dataset()
+    found.CodeValue, found.CodingSchemeDesignator, found.CodeMeaning = value, "99X", meaning
+    return found
+
+
+def step(number: str, procedure: str) -> Dataset:
+    found = Dataset()
+    found.ScheduledProcedureStepID, found.RequestedProcedureID = number, procedure
+    return found
+
+
+RICH: dict[str, dict[str, Any]] = {  # two studies of harbour, with attributes that not every object has
+    "wong": {
+        "PatientName": "WONG^SIU MING=王^小明",
+        "PatientID": "W1",
+        "OperatorsName": "SMITH^A\\JONES^B",
+        "NameOfPhysiciansReadingStudy": "HOUSE^GREGORY\\WATSON^JOHN",
+        "ImageType": "ORIGINAL\\PRIMARY\\AXIAL",
+        "Laterality": "L",
+        "AcquisitionDateTime": "20260105093000+0800",
+        "ProcedureCodeSequence": [code("P1", "Skull"), code("P2", "Neck")],
+        "RequestAttributesSequence": [step("S1", "R1"), step("S2", "R2")],
+        "SpecificCharacterSet": "ISO_IR 192",
+    },
+    "hollmann": {
+        "PatientName": "HOLLMANN^KATHRYN",
+        "PatientID": "W2",
+        "OperatorsName": "",
+        "ImageType": "DERIVED\\SECONDARY",
+        "Laterality": "",
+        "AcquisitionDateTime": "20260105093000",
+        "TimezoneOffsetFromUTC": "-0500",
+        "StudyDate": "20260106",
+        "StudyTime": "",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
+    node = fakes.make_node(tmp_path_factory.mktemp("rich"))
+    made, name = {}, {}
+    for key, attributes in RICH.items():
+        made[key] = make_instances(2, seed=key, **({"StudyDate": "20260105", "StudyTime": "0930"} | attributes))
+        name[made[key][0].study] = key
+        fakes.receive_all(node, made[key], called="REFERNODE")
+    yield Small(node, name, made)
+    node.database.close()
+
+
+BOTH = ["hollmann", "wong"]
+NEGOTIATED: list[tuple[str, Features, dict[str, Any], list[str]]] = [
+    ("other order", FUZZY, {"PatientName": "ming siu wong"}, ["wong"]),
+    ("sounds alike", FUZZY, {"PatientName": "Wang^Ming"}, ["wong"]),
+    ("a Latin name", FUZZY, {"PatientName": "Holman^Catherine"}, ["hollmann"]),
+    ("ideographic, in any order", FUZZY, {"PatientName": "小明王"}, ["wong"]),
+    ("romanised and ideographic", FUZZY, {"PatientName": "wong=王"}, ["wong"]),
+    ("another sound", FUZZY, {"PatientName": "Peter"}, []),
+    ("fuzzy, and as it is written", FUZZY, {"PatientName": "*OLLM*"}, ["hollmann"]),
+    ("another's name", FUZZY, {"NameOfPhysiciansReadingStudy": "Jon Wattson"}, ["wong"]),
+    ("not fuzzy", Features(), {"PatientName": "Wang^Ming"}, []),
+    ("one of several names", FREE, {"OperatorsName": "jones^b"}, ["wong"]),
+    ("a wild card in one of several names", FREE, {"NameOfPhysiciansReadingStudy": "wat*"}, ["wong"]),
+    ("not across several names", FREE, {"OperatorsName": "smith*jones*"}, []),
+    ("one of several values", FREE, {"ImageType": "PRIMARY"}, ["wong"]),
+    ("each of several values", FREE, {"ImageType": "PRIMARY\\AXIAL"}, ["wong"]),
+    ("one of several values is not there", FREE, {"ImageType": "PRIMARY\\SECONDARY"}, []),
+    ("a wild card in one of several values", FREE, {"ImageType": "SEC*"}, ["hollmann"]),
+    ("no value", FREE, {"Laterality": '""'}, ["hollmann"]),
+    ("no value of several", FREE, {"OperatorsName": '""'}, ["hollmann"]),
+    ("no modality", FREE, {"ModalitiesInStudy": '""'}, []),
+    ("one item", FREE, {"ProcedureCodeSequence": [{"CodeValue": "P2", "CodeMeaning": "Neck"}]}, ["wong"]),
+    ("no single item", FREE, {"ProcedureCodeSequence": [{"CodeValue": "P1", "CodeMeaning": "Neck"}]}, []),
+    ("a wild card in an item", FREE, {"ProcedureCodeSequence": [{"CodeMeaning": "Sk*"}]}, ["wong"]),
+    ("an item of a series", FREE, {"RequestAttributesSequence": [{"ScheduledProcedureStepID": "S2"}]}, ["wong"]),
+    ("a universal item", FREE, {"ProcedureCodeSequence": [{"CodeValue": ""}]}, BOTH),
+    ("a moment", FREE, {"StudyDate": "20260104-20260105", "StudyTime": "1000-0900"}, []),
+    ("from one day to the next", FREE, {"StudyDate": "20260105-20260106", "StudyTime": "0900-0100"}, BOTH),
+    ("a time that is unknown begins its day", FREE, {"StudyDate": "20260106-", "StudyTime": "0001-"}, []),
+    ("date-time with its own offset", FREE, {"AcquisitionDateTime": "20260105013000"}, ["wong"]),
+    ("date-time with the offset of its object", FREE, {"AcquisitionDateTime": "20260105143000"}, ["hollmann"]),
+    ("date-times", FREE, {"AcquisitionDateTime": "20260105-20260105"}, BOTH),
+    ("of a lower level", FREE, {"InstanceNumber": "2"}, BOTH),
+    ("of a lower level, by UID", FREE, {"SOPInstanceUID": "1.2.3"}, []),
+    ("in one instance", FREE, {"Laterality": "L", "ImageType": "SECONDARY"}, []),
+]
+
+
+@pytest.mark.parametrize(("features", "keys", "found"), [n[1:] for n in NEGOTIATED], ids=[n[0] for n in NEGOTIATED])
+def test_what_was_negotiated(rich: Small, features: Features, keys: dict[str, Any], found: list[str]) -> None:
+    assert rich.who(features, **keys) == found
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "SERIES", "IMAGE"])
+def test_relational_keys_restrict_every_level(rich: Small, level: str) -> None:
+    sample, many = rich.made["wong"][1], 2 if level == "IMAGE" else 1
+    model = Model.PATIENT_ROOT if level == "PATIENT" else Model.STUDY_ROOT
+    by_uid = rich.ask(HARBOUR, level, model, FREE, SOPInstanceUID=sample.sop_instance, PatientID="")
+    assert [a["patient_id"] for a in by_uid] == ["W1"]
+    assert len(rich.ask(HARBOUR, level, model, FREE, SeriesInstanceUID=sample.series)) == many
+    assert len(rich.ask(HARBOUR, level, model, FREE, ImageType="AXIAL")) == many
+    assert rich.ask(PEAK, level, model, FREE, SOPInstanceUID=sample.sop_instance) == []
+
+
+def test_a_sequence_comes_back_as_its_items(rich: Small) -> None:
+    keys = {"ProcedureCodeSequence": [{"CodeValue": ""}], "StudyInstanceUID": ""}
+    found = {rich.name[a["study_instance_uid"]]: a["procedure_code_sequence"] for a in rich.ask(HARBOUR, **keys)}
+    assert found["hollmann"] == ""
+    assert [item["00080100"] for item in json.loads(found["wong"])] == ["P1", "P2"]
+
+
+# -- pages -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", [{"PatientSex": ""}, {"PatientID": "W*"}])
+def test_a_search_ends_in_the_middle_of_a_statement(
+    rich: Small, monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
+) -> None:
+    """So few rows are no work for SQLite: let it ask after every step."""
+    monkeypatch.setattr(database, "_STRETCH", 1)
+    query = matching.query(fakes.asked("STUDY", **keys), Model.STUDY_ROOT)
+
+    def ends(at: int) -> tuple[int, list[search.Page]]:
+        """How often it is asked whether it may go on, and what comes of it, where the answer is no at the n-th time."""
+        asked = iter(range(100_000))
+        found = list(search.pages(rich.node.database, query, HARBOUR, lambda: next(asked) == at))
+        return next(asked), found
+
+    steps, found = ends(-1)
+    assert (steps > 20, len(found)) == (True, 1)
+    for at in (1, steps // 2):
+        assert ends(at) == (at + 1, [])
+
+
+def test_patients_are_paged_by_their_ids(rich: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_PAGE", 1)
+    found = rich.ask(HARBOUR, "PATIENT", Model.PATIENT_ROOT, PatientID="")
+    assert [a["patient_id"] for a in found] == ["W1", "W2"]
+
+
+def test_a_slow_reader_holds_no_connection(rich: Small) -> None:
+    for keys in ({"PatientID": "W*"}, {"PatientSex": ""}):
+        query = matching.query(fakes.asked("STUDY", **keys), Model.STUDY_ROOT)
+        assert next(search.pages(rich.node.database, query, HARBOUR, lambda: False))
+        assert rich.node.database._sqlite.is_closed()
+
+
+def test_what_is_gone_between_two_pages_is_left_out(
+    here: Node, build_studies: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_PAGE", 1)
+    uids = [build_studies(1, n, PatientID="P")[0].study for n in range(2)]
+    query = matching.query(fakes.asked("STUDY", PatientID="P", StudyInstanceUID=""), Model.STUDY_ROOT)
+    pages = search.pages(here.database, query, HARBOUR, lambda: False)
+    assert [row[-1] for row in next(pages)] == uids[:1]
+    here.database.write(lambda: execute("UPDATE instances SET evicted_at = 1"))
+    assert list(pages) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import socket
 import sqlite3
@@ -19,10 +20,28 @@ from types import SimpleNamespace
 import pytest
 
 from tests import samples, wire
-from tests.bench import aims, cpu, figures, forward, ingest, line, load, memory, peers, processes, scenario, senders
+from tests.bench import (
+    aims,
+    asking,
+    cpu,
+    figures,
+    find,
+    forward,
+    hoard,
+    ingest,
+    line,
+    load,
+    memory,
+    peers,
+    plain,
+    processes,
+    scenario,
+    senders,
+)
 from tests.bench.__main__ import SCENARIOS
 from tests.bench.figures import Spread
 from tests.samples import Sample
+from tests.upper_layer import Channel, encode_command
 
 LOCAL = "127.0.0.1"
 
@@ -358,3 +377,86 @@ def test_an_aim_is_a_bound_on_a_figure_or_on_a_ratio(
 def test_every_aim_is_of_a_scenario_that_there_is() -> None:
     assert {aim.scenario for aim in aims.AIMS} <= set(SCENARIOS)
     assert {aim.case for aim in aims.AIMS if aim.scenario == "ingest"} == set(map(str, ingest.CASES))
+
+
+# -- what is asked of whom ---------------------------------------------------------------------------------------
+
+
+def test_the_same_studies_are_made_every_time_and_others_for_another_seed() -> None:
+    made = list(hoard.studies(300))
+    assert made == list(hoard.studies(300))
+    assert made != list(hoard.studies(300, seed=1))
+    assert len({study.uid for study in made}) == 300
+    assert 50 < len({study.patient.patient_id for study in made}) <= 100
+    assert all(hoard.UID.findall(b"\\" + study.uid.encode() + b"\0") == [study.uid.encode()] for study in made)
+
+
+def test_an_index_that_is_made_says_what_the_studies_say(tmp_path: Path) -> None:
+    hoard.make(tmp_path, 40)
+    with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite")) as database:
+        kept = database.execute(
+            "SELECT t.study_instance_uid, t.patient_name, t.study_date, t.series, t.modalities, count(*)"
+            " FROM studies t JOIN series s ON s.study = t.id JOIN instances i ON i.series = s.id GROUP BY t.id"
+        ).fetchall()
+        counted = database.execute("SELECT DISTINCT instances FROM series").fetchall()
+    assert kept == [
+        (made.uid, made.patient.name, made.date, 4, "\\".join(sorted(set(made.modalities))), 20)
+        for made in hoard.studies(40)
+    ]
+    assert counted == [(5,)]
+
+
+def test_a_small_image_says_what_its_study_says() -> None:
+    study = next(study for study in hoard.studies(300) if len(set(study.modalities)) > 1)
+    made = [samples.decode(dataset) for _, dataset in plain.images(study)]
+    assert [dataset.Modality for dataset in made] == list(dict.fromkeys(study.modalities))
+    assert {(dataset.StudyInstanceUID, str(dataset.PatientName), dataset.StudyDate) for dataset in made} == {
+        (study.uid, study.patient.name, study.date)
+    }
+    assert [uid for uid, _ in plain.images(study)] == [dataset.SOPInstanceUID for dataset in made]
+    assert all(len(dataset.PixelData) == dataset.Rows * dataset.Columns for dataset in made)
+
+
+def answer(*statuses: int) -> bytes:
+    """C-FIND responses as PDUs; the pending ones with a dataset, which has in it what a status looks like."""
+    with socket.socket() as unused:
+        channel = Channel(unused, None)
+        pdus: list[bytes] = []
+        for status in statuses:
+            command = encode_command({"CommandField": 0x8020, "MessageIDBeingRespondedTo": 1, "Status": status})
+            pdus += channel.fragments(1, command, command=True)
+            if status:
+                pdus += channel.fragments(1, command + bytes(40_000), command=False)
+    return b"".join(pdus)
+
+
+@pytest.mark.parametrize("most", [1, 7, 1 << 20])
+def test_answers_are_counted_however_they_come(most: int) -> None:
+    waiting = bytearray(answer(0xFF00, 0xFF01, 0xFF00, 0x0000))
+
+    def receive(into: memoryview) -> int:
+        part = waiting[: min(most, len(into))]
+        del waiting[: len(part)]
+        into[: len(part)] = part
+        return len(part)
+
+    assert list(itertools.islice(asking.statuses(receive), 4)) == [0xFF00, 0xFF01, 0xFF00, 0x0000]
+
+
+def test_an_association_that_ends_in_an_answer_is_no_figure() -> None:
+    with pytest.raises(load.LoadFailed, match="ended in the middle"):
+        next(asking.statuses(lambda into: 0))
+
+
+def test_a_question_is_answered_by_the_studies_that_share_its_keys() -> None:
+    case = find.Case("two of a patient", 2, find.by_patient)
+    made = list(hoard.studies(60))
+    for keys in find.shared(case, 60):
+        ((_, patient),) = keys
+        assert sum(study.patient.patient_id == patient for study in made) == 2
+    with pytest.raises(load.LoadFailed, match="no question is answered by 50"):
+        find.shared(replace(case, matches=50), 60)
+
+
+def test_a_month_ends_when_it_ends() -> None:
+    assert (find.month("202402"), find.month("202512")) == ("20240201-20240229", "20251201-20251231")
