@@ -41,7 +41,8 @@ from dicomnode.operations.ports import (
     Retrieved,
     Stopped,
     Suboperations,
-    Watch,
+    Waiting,
+    ignored,
 )
 from dicomnode.rules.admission import Command, Refusal
 from dicomnode.rules.matching import Model
@@ -215,18 +216,20 @@ class FakePartner:
 
     # -- query and retrieve --
 
-    def find(self, partner: Partner, question: Identifier, stopped: Stopped) -> Iterator[Identifier]:
+    def find(
+        self, partner: Partner, question: Identifier, stopped: Stopped, unsupported: Callable[[], None] = ignored
+    ) -> Iterator[Identifier]:
         """C-FIND."""
         self._asked("find", partner, question.level)
         yield from self.rows(question)
 
-    def move(self, partner: Partner, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+    def move(self, partner: Partner, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:
         """C-MOVE, which always succeeds."""
         self._asked("move", partner, *(key.value for key in wanted.keys), destination)
         return Retrieved(0x0000, "", Suboperations(None, len(self.has), 0, 0), ())
 
     def get(
-        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, watch: Watch
+        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, waiting: Waiting
     ) -> Retrieved:
         """C-GET: what it has, each in two fragments; without a presentation context it fails."""
         self._asked("get", partner, *(key.value for key in wanted.keys))

@@ -22,6 +22,7 @@ FRONTIERS = {  # outside package → the only modules that import it
     "click": "cli",
     "rich": "cli",
     "prometheus_client": "run.metrics",
+    "anyascii": "dicom.transliteration",
 }
 LOG_SETTINGS = {"basicConfig", "dictConfig", "addHandler", "setLevel"}  # only run/logs calls these
 

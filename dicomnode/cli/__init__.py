@@ -84,6 +84,7 @@ def main(context: click.Context, config: Path) -> None:
       dicomnode studies list          what has arrived
       dicomnode referrals list        where each referred study is, and why
       dicomnode queue shape           what waits for whom
+      dicomnode find PARTNER          what a partner has: move, get, send and import carry it by hand
     """
     os.umask(0o027)  # what is kept is nobody's to read but the node's and its group's
     context.obj = Place(config)

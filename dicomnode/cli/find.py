@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from dicomnode.cli import calling, output
+from dicomnode.cli import by_hand, output
 from dicomnode.cli.opening import Place, pass_place, say
-from dicomnode.dicom import keywords
+from dicomnode.dicom import identifier, instance, keywords, vrs
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.errors import PartnerError, UsageError
 
@@ -54,17 +55,20 @@ def find(place: Place, partner: str, keys: tuple[str, ...], level: str, as_json:
     from dicomnode.net.requestor import Requestor  # the network's libraries load slowly: only who calls pays
 
     config = place.current()
-    called, question = calling.to_ask(partner, config), _question(level.upper(), keys)
+    called, question = by_hand.to_ask(partner, config), _question(level.upper(), keys)
     answers: list[Identifier] = []
+    partly = threading.Event()
     problem: PartnerError | None = None
-    with calling.interruptible() as stopped:
+    with by_hand.interruptible() as stopped:
         try:
-            answers.extend(Requestor(config).find(called, question, stopped))
+            answers.extend(Requestor(config).find(called, question, stopped, partly.set))
         except PartnerError as error:
             problem = PartnerError(f"{called.display}: {error}")
         cancelled = stopped()
     if answers or not problem:
         _show([_row(answer, question) for answer in answers], as_json=as_json)
+    if partly.is_set():
+        say(f"{called.name} does not support every key: what it does not support restricted nothing")
     if problem:
         raise problem
     if cancelled:
@@ -80,17 +84,22 @@ def _question(level: str, keys: Sequence[str]) -> Identifier:
         if not value or set(value) & set("*?\\"):
             raise UsageError(f"at the {level} level one {keyword} must be given: add {keyword}=UID")
     order = [_tag(keyword) for keyword in _ASKED[level].split()]
-    tags = sorted(dict.fromkeys((*order, *asked)), key=lambda tag: keywords.vr(tag) == "UI")  # UIDs last
-    return Identifier(level, tuple(Key(tag, keywords.vr(tag), asked.get(tag, "")) for tag in tags), "")
+    tags = sorted(dict.fromkeys((*order, *asked)), key=lambda tag: vrs.first(tag) == "UI")  # UIDs last
+    return identifier.of(level, {tag: asked.get(tag, "") for tag in tags})
 
 
 def _key(text: str) -> tuple[int, str]:
     name, _, value = text.partition("=")
     tag = keywords.tag(name)
     if tag is None or tag >> 16 <= 0x0007:  # command elements and file meta are no keys
-        raise UsageError(f"{name!r} is no attribute: write a keyword, such as PatientID, or a tag, such as 0010,0020")
-    if tag in (0x00080005, 0x00080052):
-        raise UsageError(f"{name} is ours to set: use --level" if tag == 0x00080052 else f"{name} is ours to set")
+        near = keywords.near(name)
+        meant = f"; did you mean {near}?" if near else ""
+        advice = "write a keyword, such as PatientID, or a tag, such as 0010,0020"
+        raise UsageError(f"{name!r} is no attribute{meant or ':'} {advice}")
+    if tag == identifier.LEVEL:
+        raise UsageError(f"{name} is ours to set: use --level")
+    if tag == instance.CHARACTER_SET:
+        raise UsageError(f"{name} is ours to set")
     return tag, value
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import click
 
-from dicomnode.cli import calling
-from dicomnode.cli.move import Told, report
+from dicomnode.cli import by_hand
 from dicomnode.cli.opening import Place, pass_place, say
 from dicomnode.cli.output import count
 from dicomnode.errors import PartnerError
 from dicomnode.operations.fetch import Fetch
-from dicomnode.operations.ports import Watch, now
+from dicomnode.operations.ports import Waiting, now
 from dicomnode.store.folder import Folder
 
 
@@ -36,17 +35,17 @@ def get(place: Place, partner: str, studies: tuple[str, ...], into: Path) -> Non
     from dicomnode.net.requestor import Requestor  # the network's libraries load slowly: only who calls pays
 
     config = place.current()
-    called = calling.to_ask(partner, config)
-    calling.check_uids(*studies)
+    called = by_hand.to_ask(partner, config)
+    by_hand.check_uids(*studies)
     folder, good = Folder(into), True
-    with calling.interruptible() as stopped, calling.bar() as bar:
+    with by_hand.interruptible() as stopped, by_hand.bar() as bar:
         for study in studies:
             fetch = Fetch(study, called, folder, config, now)
             try:
-                retrieved = fetch.run(Requestor(config), Watch(stopped, Told(bar, study)))
+                retrieved = fetch.run(Requestor(config), Waiting(stopped, by_hand.Told(bar, study)))
             except PartnerError as error:
                 raise PartnerError(f"{called.display}: {error}; {_came(fetch)}") from error
-            good &= report(study, retrieved) and bool(fetch.kept) and not fetch.refused
+            good &= by_hand.report(study, retrieved) and bool(fetch.kept) and not fetch.refused
             click.echo(f"{study}: {_came(fetch)}")
             if stopped():
                 break

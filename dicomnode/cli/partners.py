@@ -9,7 +9,7 @@ import re
 import click
 
 from dicomnode.cli import lane, output
-from dicomnode.cli.calling import to_call
+from dicomnode.cli.by_hand import to_call
 from dicomnode.cli.opening import Place, pass_place
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError

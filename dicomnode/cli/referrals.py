@@ -126,7 +126,7 @@ def _counts(found: Referral) -> str:
 
 
 def _transfer(each: ledger.Transfer) -> output.Row:
-    meaning = outcome.meaning(each.last_status) if each.last_status is not None else ""
+    meaning = outcome.words(each.last_status) if each.last_status is not None else ""
     return {
         "transfer": each.transfer,
         "sop_instance_uid": each.sop_instance_uid,

@@ -22,7 +22,7 @@ def attempt(it: Attempt) -> output.Row:
         "offered": it.offered,
         "delivered": it.delivered,
         "last_status": output.status(it.status),
-        "meaning": outcome.meaning(it.status) if it.status is not None else "",
+        "meaning": outcome.words(it.status) if it.status is not None else "",
         "reason": it.reason,
     }
 
@@ -59,7 +59,7 @@ def _attempted(it: Attempt) -> str:
     took = (it.ended_at - it.began_at) / 1e6
     text = f"{it.delivered} of {it.offered} delivered in {took:.1f} s" if it.offered else "nothing was offered"
     if it.status is not None:
-        text += f", {it.status:04X}H ({outcome.meaning(it.status)})"
+        text += f", {it.status:04X}H ({outcome.words(it.status)})"
     return f"{text}: {it.reason}" if it.reason else text
 
 

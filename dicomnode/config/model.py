@@ -213,6 +213,11 @@ class Partner(_Frozen):
         return tuple(str(n.network_address if n.prefixlen == n.max_prefixlen else n) for n in self.address)
 
     @property
+    def decompresses(self) -> bool:
+        """Whether what it does not take compressed is decompressed for it."""
+        return self.transcode == "decompress"
+
+    @property
     def is_destination(self) -> bool:
         """Whether we can call it."""
         return self.host is not None and self.port is not None
@@ -286,6 +291,10 @@ class NodeConfig(_Frozen):
         """The character set that is assumed of what a partner has sent; '' for none, or where it is configured no more.
         """
         return self.partners[partner].charset if partner in self.partners else ""
+
+    def partners_of(self, site: str) -> tuple[str, ...]:
+        """The names of a site's partners."""
+        return tuple(partner.name for partner in self.partners.values() if partner.site == site)
 
     def sector_of(self, partner: Partner) -> Sector:
         """The sector of the partner's site."""

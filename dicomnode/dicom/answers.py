@@ -16,6 +16,7 @@ from typing import Final
 from dicomnode.dicom import encode, instance, names
 from dicomnode.dicom.encode import Element
 from dicomnode.dicom.transliteration import fitted
+from dicomnode.dicom.vrs import NUMBERS
 
 Row = tuple[str, ...]
 _ITEM: Final = 0xFFFEE000
@@ -121,7 +122,7 @@ class _Writer:
 
     def __init__(self, before: bytes, field: Field, text: _Text) -> None:
         self._before, self._field, self._text = before, field, text
-        self._is_plain = field.vr not in instance.NUMBERS and not field.items
+        self._is_plain = field.vr not in NUMBERS and not field.items
         self._padding = encode.padding(field.vr)
         self._items = _Layout((), field.items, text)
         self._heads: dict[int, bytes] = {}

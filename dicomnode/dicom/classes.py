@@ -83,7 +83,7 @@ DECODED: Final[frozenset[str]] = frozenset(
         "1.2.840.10008.1.2.5",  # RLE Lossless
     )
 )
-"""Transfer syntaxes whose pixels can be decompressed (dicom/transcode.py)."""
+"""Transfer syntaxes whose pixels can be decompressed (dicom/decompress.py)."""
 
 _NOT_KEPT: Final = {
     # Not a dataset of elements, but mail and mark-up; both retired.

@@ -8,13 +8,14 @@ order, repeated elements, group 0000 or 0002. Unreadable: truncated, over a cap,
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Container, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydicom._dicom_dict import DicomDictionary
 
-from dicomnode.dicom import instance
+from dicomnode.dicom.keywords import show
+from dicomnode.dicom.syntaxes import IMPLICIT, IMPLICIT_BIG, Syntax, inside
+from dicomnode.dicom.vrs import LONG, PIXELS, SHORT
 from dicomnode.errors import Unreadable
 
 Buffer = bytes | mmap.mmap
@@ -34,29 +35,9 @@ _SEQUENCE_END: Final = 0xFFFEE0DD
 _FIRST, _DELIMITERS = 0x00080000, 0xFFFE0000  # tags of a dataset are from the one, and below the other
 EVERY: Final = range(1 << 32)
 """All tags."""
-PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
-_SHORT_VRS: Final = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_KNOWN_VRS: Final = _SHORT_VRS | _LONG_VRS | {b""}
+_KNOWN_VRS: Final = SHORT | LONG | {b""}
 _BULK_VRS: Final = frozenset(b"OB OD OF OL OV OW".split())
-
-
-class Syntax(NamedTuple):
-    """How elements are written."""
-
-    implicit: bool
-    little: bool
-    head: struct.Struct
-    long: struct.Struct
-    item: struct.Struct
-
-
-IMPLICIT: Final = Syntax(True, True, struct.Struct("<HHL"), struct.Struct("<L"), struct.Struct("<HHL"))
-EXPLICIT: Final = Syntax(False, True, struct.Struct("<HH2sH"), struct.Struct("<L"), struct.Struct("<HHL"))
-EXPLICIT_BIG: Final = Syntax(False, False, struct.Struct(">HH2sH"), struct.Struct(">L"), struct.Struct(">HHL"))
-_IMPLICIT_BIG: Final = Syntax(True, False, struct.Struct(">HHL"), struct.Struct(">L"), struct.Struct(">HHL"))
-
 
 Element = tuple[int, bytes, int, int, int]
 """A top-level element: tag, VR (b'' where none is written), start of its value, declared length, end of its value.
@@ -109,11 +90,6 @@ def items(data: Buffer, sequence: Element, syntax: Syntax) -> Iterator[tuple[int
         yield start, stop
 
 
-def inside(vr: bytes, syntax: Syntax) -> Syntax:
-    """How the items of a sequence of this VR are written (PS3.5 6.2.2 note 2)."""
-    return IMPLICIT if vr == b"UN" else syntax
-
-
 class _Walker:
     """The bytes, where they end, and how many more elements may be walked; of the top level, how far it has come."""
 
@@ -141,8 +117,8 @@ class _Walker:
             else:
                 group, number, vr, length = head(data, pos)
                 at = pos + 8
-                if vr not in _SHORT_VRS:
-                    if vr not in _LONG_VRS:
+                if vr not in SHORT:
+                    if vr not in LONG:
                         break
                     at = pos + 12
                     (length,) = long(data, pos + 8)
@@ -186,7 +162,7 @@ class _Walker:
         if length != UNDEFINED:
             stop = at + length
             if stop > self.end:
-                raise Unreadable(f"truncated: the value of {instance.show(tag)} goes beyond the end")
+                raise Unreadable(f"truncated: the value of {show(tag)} goes beyond the end")
         elif _is_bulk(tag, vr):
             stop = at + 8  # the Sequence Delimitation Item, which fragments() has seen
             for _, after in self.fragments(at, syntax):
@@ -208,12 +184,12 @@ class _Walker:
             return group << 16 | element, b"", pos + 8, length
         group, element, vr, length = syntax.head.unpack_from(data, pos)
         tag = group << 16 | element
-        if vr in _SHORT_VRS:
+        if vr in SHORT:
             return tag, vr, pos + 8, length
         if group == 0xFFFE:
             return tag, b"", pos + 8, syntax.long.unpack_from(data, pos + 4)[0]
         # PS3.5 7.1.2: a VR that is not in the standard yet will have the 32-bit length.
-        if vr not in _LONG_VRS and not (vr.isalpha() and vr.isupper()):
+        if vr not in LONG and not (vr.isalpha() and vr.isupper()):
             raise Unreadable(f"no element where one should be, at byte {pos}")
         if self.end - pos < 12:
             raise Unreadable("truncated: the file ends in an element header")
@@ -318,16 +294,16 @@ def _content(tag: int, vr: bytes, syntax: Syntax, data: Buffer, at: int) -> Synt
         return syntax
     if vr != b"UN":
         if vr in _KNOWN_VRS:
-            raise Unreadable(f"{instance.show(tag)} cannot have an undefined length")
+            raise Unreadable(f"{show(tag)} cannot have an undefined length")
         return syntax
-    return _IMPLICIT_BIG if data[at : at + 2] == b"\xff\xfe" else IMPLICIT
+    return IMPLICIT_BIG if data[at : at + 2] == b"\xff\xfe" else IMPLICIT
 
 
 def _note_oddities(element: Element, last: int, notes: list[str]) -> None:
     if len(notes) >= _NOTES:  # a dataset that is odd throughout is described by its first oddities
         return
     tag, vr, _, length, _ = element
-    where = instance.show(tag)
+    where = show(tag)
     if tag >> 16 == 0xFFFE:
         note(notes, f"stray delimiter {where}")
     elif tag <= last:

@@ -15,9 +15,9 @@ from operator import attrgetter
 from typing import Final
 
 from dicomnode.dicom import instance, names
+from dicomnode.dicom.vrs import LONG, NUMBERS
 
 _UTF8: Final = "ISO_IR 192"
-_LONG_VRS: Final = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _IMPLICIT: Final = struct.Struct("<HHL")
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2s2xL")
@@ -62,19 +62,20 @@ def head(tag: int, vr: str, length: int, *, implicit: bool) -> bytes:
     group, number = tag >> 16, tag & 0xFFFF
     if implicit:
         return _IMPLICIT.pack(group, number, length)
-    return (_LONG if vr in _LONG_VRS else _SHORT).pack(group, number, vr.encode("ascii"), length)
+    written = vr.encode("ascii")
+    return (_LONG if written in LONG else _SHORT).pack(group, number, written, length)
 
 
 def value(vr: str, text: str, character_set: str) -> bytes:
     """The value's bytes, padded to an even length (PS3.5 6.2)."""
-    if vr in instance.NUMBERS:
+    if vr in NUMBERS:
         return _numbers(vr, text) if text else b""
     if vr in names.TEXT_VRS and not text.isascii():
         raw = names.encode(text, vr, character_set)
     else:
         raw = text.encode("ascii", "replace")
     raw = raw if len(raw) % 2 == 0 else raw + padding(vr)
-    return raw if len(raw) <= LONGEST or vr in _LONG_VRS else b""
+    return raw if len(raw) <= LONGEST or vr.encode("ascii") in LONG else b""
 
 
 def padding(vr: str) -> bytes:
@@ -84,6 +85,6 @@ def padding(vr: str) -> bytes:
 
 def _numbers(vr: str, text: str) -> bytes:
     try:
-        return b"".join(struct.pack(f"<{instance.NUMBERS[vr]}", int(number)) for number in text.split("\\"))
+        return b"".join(struct.pack(f"<{NUMBERS[vr]}", int(number)) for number in text.split("\\"))
     except (ValueError, struct.error):
         return b""

@@ -8,20 +8,23 @@ where none belong, over 4 MiB, or over 4096 keys or items.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pydicom._dicom_dict import DicomDictionary
-
-from dicomnode.dicom import elements, instance, names
+from dicomnode.dicom import elements, instance, names, syntaxes, vrs
+from dicomnode.dicom.keywords import show
+from dicomnode.dicom.syntaxes import Syntax
 from dicomnode.errors import BadIdentifier, Unreadable
 
 CAP: Final = 4 * 1024 * 1024
 _MOST: Final = 4096
 """Keys, or items of a sequence: each answer repeats what it was asked for, so that many are costly."""
-_LEVEL: Final = 0x00080052
-_NO_KEYS: Final = (_LEVEL, instance.CHARACTER_SET)
+LEVEL: Final = 0x00080052
+STUDY, SERIES, INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
+"""The unique keys below that of a patient (PS3.4 C.6.2.1)."""
+_NO_KEYS: Final = (LEVEL, instance.CHARACTER_SET)
 _UNTOLD: Final = ("", "UN", "OB", "OW")
 """VRs as declared with which it is the dictionary that knows how a number is packed."""
 _NO_TEXT: Final = frozenset(("SQ", "AT", "OB", "OW", "OF", "OD", "OL", "OV", "FL", "FD"))
@@ -31,8 +34,8 @@ _NO_TEXT: Final = frozenset(("SQ", "AT", "OB", "OW", "OF", "OD", "OL", "OV", "FL
 class Key:
     """One key. Multi-values are joined by backslashes; '' asks for the attribute and matches everything.
 
-    `vr` is UN for a private or unknown attribute. A sequence, a tag list, binary and float values have the value ''.
-    `items`: the keys of each item of a sequence.
+    `vr` is UN for a private or unknown attribute, LO for a private creator. A sequence, a tag list, binary
+    and float values have the value ''. `items`: the keys of each item of a sequence.
     """
 
     tag: int
@@ -54,11 +57,16 @@ class Identifier:
         return next((key.value for key in self.keys if key.tag == tag), "")
 
 
+def of(level: str, keys: Mapping[int, str]) -> Identifier:
+    """What asks at a level for these attributes, or by their values where they have one; in their order."""
+    return Identifier(level, tuple(Key(tag, vrs.first(tag), value) for tag, value in keys.items()), "")
+
+
 @dataclass(frozen=True, slots=True)
 class _Writing:
     """How one dataset is written. `assumed`: the character set of a peer who declares none, or a wrong one."""
 
-    syntax: elements.Syntax
+    syntax: Syntax
     character_set: str
     assumed: str
 
@@ -70,17 +78,17 @@ def decode(data: bytes, *, implicit: bool, assumed: str = "") -> Identifier:
     """
     if len(data) > CAP:
         raise BadIdentifier("the Identifier is over 4 MiB")
-    syntax = elements.IMPLICIT if implicit else elements.EXPLICIT
+    syntax = syntaxes.IMPLICIT if implicit else syntaxes.EXPLICIT
     try:
         found = _first(data, syntax)
         character_set = _plain(data, found.get(instance.CHARACTER_SET))
         keys = _keys(data, found, _Writing(syntax, character_set, assumed), nested=False)
     except Unreadable as fault:
         raise BadIdentifier(f"the Identifier cannot be read: {fault}") from fault
-    return Identifier(instance.safe(_plain(data, found.get(_LEVEL))), keys, character_set)
+    return Identifier(instance.safe(_plain(data, found.get(LEVEL))), keys, character_set)
 
 
-def _first(data: bytes, syntax: elements.Syntax) -> dict[int, elements.Element]:
+def _first(data: bytes, syntax: Syntax) -> dict[int, elements.Element]:
     """The elements by tag, the first of each."""
     found: dict[int, elements.Element] = {}
     for element in elements.elements(data, 0, syntax, []):
@@ -111,21 +119,21 @@ def _key(data: bytes, element: elements.Element, writing: _Writing, *, nested: b
         return Key(tag, vr, "", () if nested else _items(data, element, writing))
     if length == elements.UNDEFINED or declared == "SQ":
         if vr != "UN":
-            raise BadIdentifier(f"{instance.show(tag)} is no sequence")
+            raise BadIdentifier(f"{show(tag)} is no sequence")
         return Key(tag, vr, "")
     return Key(tag, vr, _value(vr, declared, data[at:stop], writing))
 
 
 def _items(data: bytes, sequence: elements.Element, writing: _Writing) -> tuple[tuple[Key, ...], ...]:
-    """The keys of each item; UN holds them in implicit VR (PS3.5 6.2.2 note 2)."""
-    syntax = elements.IMPLICIT if sequence[1] == b"UN" else writing.syntax
+    """The keys of each item."""
+    syntax = syntaxes.inside(sequence[1], writing.syntax)
     bounds = list(islice(elements.items(data, sequence, syntax), _MOST + 1))
     if len(bounds) > _MOST:
-        raise BadIdentifier(f"{instance.show(sequence[0])} has over {_MOST} items")
+        raise BadIdentifier(f"{show(sequence[0])} has over {_MOST} items")
     return tuple(_item(data[start:stop], syntax, writing) for start, stop in bounds)
 
 
-def _item(data: bytes, syntax: elements.Syntax, around: _Writing) -> tuple[Key, ...]:
+def _item(data: bytes, syntax: Syntax, around: _Writing) -> tuple[Key, ...]:
     """The keys of one item; its character set is that around it where it has none of its own (PS3.5 7.5.3)."""
     found = _first(data, syntax)
     character_set = _plain(data, found.get(instance.CHARACTER_SET)) or around.character_set
@@ -134,10 +142,7 @@ def _item(data: bytes, syntax: elements.Syntax, around: _Writing) -> tuple[Key, 
 
 def _vr(tag: int, declared: str) -> str:
     """The VR that a key is matched by: the dictionary's, for what a peer declares may be UN, or wrong."""
-    entry = DicomDictionary.get(tag)
-    if entry is None:
-        return "UN"
-    known = entry[0]
+    known = vrs.dictionary(tag)
     if declared and declared in known:  # "US or SS"
         return declared
     return known[:2]
@@ -145,7 +150,7 @@ def _vr(tag: int, declared: str) -> str:
 
 def _value(vr: str, declared: str, raw: bytes, writing: _Writing) -> str:
     packed = vr if declared in _UNTOLD else declared
-    if packed in instance.NUMBERS:
+    if packed in vrs.NUMBERS:
         return instance.numbers(raw, packed, little_endian=True)
     if vr in _NO_TEXT:
         return ""

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 
-from dicomnode.dicom import names
+from dicomnode.dicom import keywords, names
+from dicomnode.dicom.syntaxes import Syntax
+from dicomnode.dicom.vrs import NUMBERS
 
 
 class Level(enum.StrEnum):
@@ -78,27 +80,23 @@ _SEQUENCES: Final = (
 
 def _attribute(keyword: str, level: Level) -> Attribute:
     tag = _tag(keyword)
-    return Attribute(keyword, tag, dictionary_VR(tag), level, _column(keyword), dictionary_VM(tag) != "1")
+    return Attribute(keyword, tag, dictionary_VR(tag), level, keywords.column(tag), keywords.is_multiple(tag))
 
 
 def _sequence(keyword: str, level: Level, items: str) -> Sequence:
-    return Sequence(
-        keyword, _tag(keyword), level, _column(keyword), tuple(_attribute(each, level) for each in items.split())
-    )
+    tag = _tag(keyword)
+    kept = tuple(_attribute(each, level) for each in items.split())
+    return Sequence(keyword, tag, level, keywords.column(tag), kept)
 
 
 def _tag(keyword: str) -> int:
-    tag = tag_for_keyword(keyword)
+    tag = keywords.tag(keyword)
     assert tag is not None, keyword
     return tag
 
 
-def _column(keyword: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", keyword).lower()
-
-
 ATTRIBUTES: Final[tuple[Attribute, ...]] = tuple(
-    _attribute(keyword, level) for level, keywords in _INDEXED.items() for keyword in keywords.split()
+    _attribute(keyword, level) for level, listed in _INDEXED.items() for keyword in listed.split()
 )
 BY_COLUMN: Final[Mapping[str, Attribute]] = {attribute.column: attribute for attribute in ATTRIBUTES}
 BY_TAG: Final[Mapping[int, Attribute]] = {attribute.tag: attribute for attribute in ATTRIBUTES}
@@ -111,8 +109,7 @@ CHARACTER_SET: Final = 0x00080005
 class Written(NamedTuple):
     """How a dataset is written: its elements, and the character set that is assumed of its sender ('' for none)."""
 
-    implicit: bool
-    little_endian: bool
+    syntax: Syntax
     assumed: str = ""
 
 
@@ -179,12 +176,11 @@ class SopInstance(NamedTuple):
     """Those of SEQUENCES that it has."""
 
 
-NUMBERS: Final[Mapping[str, str]] = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q"}
-"""The integer VRs and how `struct` packs one value of each."""
-
 _PACKED: Final[Mapping[bytes, str]] = {b"": "", b"UN": "", b"OW": "", b"OB": ""} | {vr.encode(): vr for vr in NUMBERS}
 """The VRs with which packed integers are declared; '' where it is the dictionary that knows."""
 _SHORT: Final = 64
+LONGEST: Final = 1024
+"""Characters of a value in the index: no VR that is indexed has so many (PS3.5 6.2), and every query reads them."""
 _PLAIN: Final = re.compile(rb"[ -~]*\0*")
 _PADDING: Final = " \0"
 
@@ -192,19 +188,19 @@ _PADDING: Final = " \0"
 Raw = tuple[bytes, bytes]
 
 
-def build(
-    values: Mapping[int, Raw], transfer_syntax_uid: str, written: Written, notes: list[str]
-) -> SopInstance:
+def build(values: Mapping[int, Raw], transfer_syntax_uid: str, written: Written, notes: list[str]) -> SopInstance:
     """A SopInstance from the raw values of one dataset; appends to `notes` what could not be decoded."""
     character_set = values.get(CHARACTER_SET, (b"", b""))[1].decode("latin-1").strip(_PADDING)
-    little_endian, assumed = written.little_endian, written.assumed
     texts, sequences = dict.fromkeys(BY_TAG, ""), list[Packed]()
     for tag, (declared, value) in values.items():
         if tag in BY_TAG:
             convert = _text_again if len(value) <= _SHORT else _text
-            texts[tag], doubt = convert(BY_TAG[tag].vr, declared, value, character_set, little_endian, assumed)
+            texts[tag], doubt = convert(BY_TAG[tag].vr, declared, value, character_set, written)
             if doubt:
-                notes.append(f"text in {show(tag)} is {doubt}")
+                notes.append(f"text in {keywords.show(tag)} is {doubt}")
+            if len(texts[tag]) > LONGEST:
+                texts[tag] = texts[tag][:LONGEST]
+                notes.append(f"of the text in {keywords.show(tag)}, the first {LONGEST} characters are indexed")
         elif tag in SEQUENCE_TAGS:
             sequences.append(Packed(tag, declared, value, written, character_set))
     return SopInstance._make((*texts.values(), transfer_syntax_uid, tuple(notes), tuple(sequences)))
@@ -212,12 +208,7 @@ def build(
 
 def text(vr: str, raw: Raw, character_set: str, written: Written) -> str:
     """One raw value as text, whatever it is worth."""
-    return _text(vr, *raw, character_set, written.little_endian, written.assumed)[0]
-
-
-def show(tag: int) -> str:
-    """A tag as the standard writes it: (0010,0020)."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+    return _text(vr, *raw, character_set, written)[0]
 
 
 def safe(text: str) -> str:
@@ -240,18 +231,17 @@ def numbers(value: bytes, vr: str, *, little_endian: bool) -> str:
     return "\\".join(map(str, struct.unpack_from(f"{'<' if little_endian else '>'}{count}{code}", value)))
 
 
-def _text(
-    vr: str, declared: bytes, value: bytes, character_set: str, little_endian: bool, assumed: str
-) -> tuple[str, str]:
+def _text(vr: str, declared: bytes, value: bytes, character_set: str, written: Written) -> tuple[str, str]:
     """The value as text, and what is doubtful about it. A declared integer VR, or none but that of the dictionary, says
     that it is packed.
     """
     if declared in _PACKED:
         packed = _PACKED[declared] or vr
         if packed in NUMBERS:
-            return numbers(value, packed, little_endian=little_endian), ""
+            return numbers(value, packed, little_endian=written.syntax.little), ""
     if _PLAIN.fullmatch(value):
         return strip(value.decode("ascii")), ""
+    assumed = written.assumed
     if vr not in names.TEXT_VRS:
         character_set = assumed = ""
     read = names.assume(value, character_set, vr, assumed)

@@ -23,6 +23,9 @@ _ESC: Final = b"\x1b"
 _JAPANESE: Final = ("iso2022_jp", "iso2022_jp_2")  # codecs that read their escape sequences themselves
 _LATIN_9: Final = {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
 """Since 2023."""
+_ROMAN: Final = ("shift_jis", *_JAPANESE)
+_NOT_ROMAN: Final = re.compile("[¥‾]")
+"""Where JIS X 0201 has these, every reader sees the backslash and the tilde of ISO-IR 6."""
 _TERMS: Final = python_encoding | _LATIN_9 | {"BIG5": "big5"}  # no term of the standard, and sent all the same
 _MULTI_BYTE: Final = frozenset(f"ISO 2022 IR {number}" for number in (58, 87, 149, 159))
 _STANDARD: Final = frozenset(_TERMS) - {"BIG5", "ISO 2022 GBK", "ISO 2022 58"}
@@ -265,6 +268,8 @@ def _prefix(text: str, encoding: str) -> tuple[bytes, int, str]:
 
 
 def _encode_strict(text: str, encoding: str) -> bytes:
+    if encoding in _ROMAN and (found := _NOT_ROMAN.search(text)):
+        raise UnicodeEncodeError(encoding, text, found.start(), found.end(), "would be read as another character")
     if encoding in custom_encoders:
         return custom_encoders[encoding](text, "strict")
     return text.encode("ascii" if encoding == _ASCII else encoding)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from dicomnode.dicom.classes import is_valid_uid
+from dicomnode.dicom.vrs import LONG
 from dicomnode.errors import MalformedUID, Unreadable
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.95909033523086151201496786222060932731"
@@ -24,7 +25,6 @@ _PRIVATE_CREATOR: Final = "2.25.85892903464253513623062090745687802692"  # names
 
 _START: Final = 128 + 4
 _CAP: Final = 64 * 1024
-_LONG_VRS: Final = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"))
 _SHORT: Final = struct.Struct("<HH2sH")
 _LONG: Final = struct.Struct("<HH2s2xL")
 _UINT: Final = struct.Struct("<L")
@@ -163,7 +163,7 @@ def _group(data: bytes | mmap) -> tuple[dict[int, bytes], int]:
         if group != 0x0002:
             break
         pos += 8
-        if vr in _LONG_VRS:
+        if vr in LONG:
             length = _UINT.unpack_from(data, pos)[0] if len(data) - pos >= 4 else _CAP
             pos += 4
         elif not (vr.isalpha() and vr.isupper()):

@@ -18,11 +18,12 @@ from array import array
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from dicomnode.dicom import deflate, vrs
+from dicomnode.dicom import deflate, syntaxes, vrs
 from dicomnode.dicom.deflate import File
-from dicomnode.dicom.elements import DEPTH, EXPLICIT, EXPLICIT_BIG, IMPLICIT, PIXELS, UNDEFINED, Syntax
-from dicomnode.dicom.instance import show
-from dicomnode.dicom.vrs import BITS_ALLOCATED, HINTS, SHORT, UNITS, Hint
+from dicomnode.dicom.elements import DEPTH, UNDEFINED
+from dicomnode.dicom.keywords import show
+from dicomnode.dicom.syntaxes import EXPLICIT, IMPLICIT, Syntax
+from dicomnode.dicom.vrs import BITS_ALLOCATED, HINTS, PIXELS, SHORT, UNITS, Hint
 from dicomnode.errors import Unreadable
 
 Put = Callable[[bytes], object]
@@ -30,12 +31,6 @@ Put = Callable[[bytes], object]
 
 _CHUNK: Final = 256 * 1024
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-_SYNTAXES: Final = {
-    "1.2.840.10008.1.2": IMPLICIT,
-    "1.2.840.10008.1.2.1": EXPLICIT,
-    "1.2.840.10008.1.2.2": EXPLICIT_BIG,
-    _DEFLATED: EXPLICIT,
-}
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
@@ -47,7 +42,7 @@ def survey(file: File, size: int, source: str, target: str) -> Hint:
 
     `source` and `target` are transfer syntax UIDs. Unreadable: it cannot. The values are not read, but for inflating.
     """
-    writer = _Writer(_Reading(file, size, source), _SYNTAXES[source], _SYNTAXES[target], None)
+    writer = _Writer(_Reading(file, size, source), syntaxes.of(source), syntaxes.of(target), None)
     writer.run({})
     return writer.top
 
@@ -55,11 +50,11 @@ def survey(file: File, size: int, source: str, target: str) -> Hint:
 def rewrite(file: File, size: int, source: str, target: str, hint: Hint, put: Put) -> None:
     """Write the dataset anew; `hint` comes from `survey`. All of it was read when this returns, but for padding."""
     reading = _Reading(file, size, source)
-    if _SYNTAXES[source] is _SYNTAXES[target]:  # deflated: what was deflated is Explicit VR Little Endian (PS3.5 A.5)
+    if syntaxes.of(source) is syntaxes.of(target):  # deflated: that was Explicit VR Little Endian before (PS3.5 A.5)
         while piece := reading.piece():
             put(piece)
     else:
-        _Writer(reading, _SYNTAXES[source], _SYNTAXES[target], put).run(hint)
+        _Writer(reading, syntaxes.of(source), syntaxes.of(target), put).run(hint)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -187,7 +182,7 @@ class _Writer:
             raise Unreadable(f"sequences are nested {DEPTH} deep")
         end = None if head.length == UNDEFINED else self._reading.pos + head.length
         self._write_head(head.tag, b"SQ", UNDEFINED if head.length else 0)
-        inside = IMPLICIT if head.vr == b"UN" else syntax  # PS3.5 6.2.2 note 4
+        inside = syntaxes.inside(head.vr, syntax)
         while end is None or self._reading.pos < end:
             raw = self._reading.take(8)
             if len(raw) < 8:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
-from dicomnode.dicom import elements, instance
+from dicomnode.dicom import elements, instance, syntaxes
 from dicomnode.dicom.instance import Packed, Sequence, SopInstance
+from dicomnode.dicom.syntaxes import Syntax
 from dicomnode.errors import Unreadable
 
 _ITEMS = 100
@@ -25,7 +26,7 @@ def texts(found: SopInstance) -> dict[str, str]:
 
 def _text(sequence: Sequence, packed: Packed) -> str:
     kept: list[dict[str, str]] = []
-    syntax = elements.inside(packed.vr, _syntax(packed))
+    syntax = syntaxes.inside(packed.vr, packed.written.syntax)
     whole = (packed.tag, packed.vr, 0, len(packed.value), len(packed.value))
     with suppress(Unreadable):
         for start, stop in elements.items(packed.value, whole, syntax):
@@ -34,13 +35,7 @@ def _text(sequence: Sequence, packed: Packed) -> str:
     return json.dumps(kept, ensure_ascii=False) if kept else ""
 
 
-def _syntax(packed: Packed) -> elements.Syntax:
-    if packed.written.implicit:
-        return elements.IMPLICIT
-    return elements.EXPLICIT if packed.written.little_endian else elements.EXPLICIT_BIG
-
-
-def _item(sequence: Sequence, packed: Packed, data: bytes, syntax: elements.Syntax) -> dict[str, str]:
+def _item(sequence: Sequence, packed: Packed, data: bytes, syntax: Syntax) -> dict[str, str]:
     """What is kept of one item. It may have a character set of its own (PS3.3 C.12.1.1.2)."""
     wanted = {each.tag: each for each in sequence.items}
     values: dict[int, instance.Raw] = {}
@@ -49,6 +44,6 @@ def _item(sequence: Sequence, packed: Packed, data: bytes, syntax: elements.Synt
             values.setdefault(tag, (vr, data[at:stop]))
     _, own = values.pop(instance.CHARACTER_SET, (b"", b""))
     character_set = own.decode("latin-1").strip(" \0") or packed.character_set
-    written = packed.written._replace(little_endian=syntax.little)
+    written = packed.written._replace(syntax=syntax)
     read = {tag: instance.text(wanted[tag].vr, raw, character_set, written) for tag, raw in values.items()}
     return {f"{tag:08X}": text for tag, text in read.items() if text}

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydicom.datadict import dictionary_VR
 
-from dicomnode.dicom.elements import PIXELS
+PIXELS: Final = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 
 Hint = Mapping[int, int]
 """What decides between VRs, by tag: Pixel Representation, Bits Allocated, Waveform Bits Allocated."""
@@ -31,6 +31,10 @@ UNITS: Final[Mapping[bytes, int]] = {
     **dict.fromkeys(b"FD OD OV SV UV".split(), 8),
 }
 """Every VR, and of how many bytes its numbers are (PS3.5 7.3); 1 where it has none."""
+LONG: Final = frozenset(UNITS) - SHORT
+"""Those whose length has 32 bits, after two bytes that say nothing."""
+NUMBERS: Final[Mapping[str, str]] = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q"}
+"""The integer VRs and how `struct` packs one value of each."""
 
 
 def of(tag: int, length: int, known: Hint) -> bytes:
@@ -47,6 +51,11 @@ def _decided(tag: int, named: str, known: Hint) -> bytes:
         return b"SS" if known.get(_SIGNED) == 1 else b"US"
     bits = _WAVEFORM_BITS if tag >> 16 == 0x5400 else BITS_ALLOCATED if tag in PIXELS else None
     return b"OB" if bits and known.get(bits, 16) <= 8 else b"OW"
+
+
+def first(tag: int) -> str:
+    """The VR that an attribute is written in where nothing decides: the first of those that it may have."""
+    return dictionary(tag)[:2]
 
 
 @functools.lru_cache(maxsize=8192)

@@ -19,19 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from dicomnode.dicom import classes, deflate, instance, part10
-from dicomnode.dicom.elements import (
-    EXPLICIT,
-    EXPLICIT_BIG,
-    IMPLICIT,
-    PIXELS,
-    UNDEFINED,
-    Buffer,
-    Syntax,
-    elements,
-    fragments,
-    note,
-)
+from dicomnode.dicom import classes, deflate, instance, part10, syntaxes
+from dicomnode.dicom.elements import UNDEFINED, Buffer, elements, fragments, note
+from dicomnode.dicom.keywords import show
+from dicomnode.dicom.syntaxes import Syntax
+from dicomnode.dicom.vrs import PIXELS
 from dicomnode.errors import MalformedUID, Unreadable
 
 File = str | os.PathLike[str]
@@ -42,10 +34,6 @@ VALUE: Final = 64 * 1024
 _INDEXED: Final = frozenset((*instance.BY_TAG, *instance.SEQUENCE_TAGS, instance.CHARACTER_SET))
 _CHUNK: Final = 1024 * 1024
 _SMALL: Final = 64 * 1024
-_IMPLICIT_SYNTAXES: Final = frozenset(
-    ("1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2")  # the last: GE, big endian in its pixels only
-)
-_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +62,10 @@ def header(path: File, assumed: str = "") -> instance.SopInstance:
         if stop - at > VALUE:
             _check_long(tag, notes)
         elif tag in values:
-            note(notes, f"{instance.show(tag)} is repeated")
+            note(notes, f"{show(tag)} is repeated")
         elif length != UNDEFINED or tag in instance.SEQUENCE_TAGS:
             values[tag] = (vr, data[at:stop])
-    written = instance.Written(syntax.implicit, syntax.little, assumed)
+    written = instance.Written(syntax, assumed)
     found = instance.build(values, uid, written, notes)
     _check_uids(found)
     return found
@@ -98,8 +86,8 @@ def facts(path: File) -> Facts:
 def _check_long(tag: int, notes: list[str]) -> None:
     """What may be left out where it is too long to be indexed: a sequence."""
     if tag not in instance.SEQUENCE_TAGS:
-        raise Unreadable(f"the value of {instance.show(tag)} is over 64 KiB")
-    note(notes, f"{instance.show(tag)} is over 64 KiB, and not indexed")
+        raise Unreadable(f"the value of {show(tag)} is over 64 KiB")
+    note(notes, f"{show(tag)} is over 64 KiB, and not indexed")
 
 
 def _check_uids(found: instance.SopInstance) -> None:
@@ -122,10 +110,8 @@ def _dataset(path: File) -> tuple[Buffer, str, int, Syntax]:
     uid, start = part10.start(data)
     if uid in classes.DEFLATED:
         with memoryview(data) as view, view[start:] as stream:
-            return deflate.inflate(stream), uid, 0, EXPLICIT
-    # Every other one, private ones too, is explicit little endian around its pixels (PS3.5 10, A.4).
-    syntax = IMPLICIT if uid in _IMPLICIT_SYNTAXES else EXPLICIT_BIG if uid == _BIG_ENDIAN else EXPLICIT
-    return data, uid, start, syntax
+            return deflate.inflate(stream), uid, 0, syntaxes.of(uid)
+    return data, uid, start, syntaxes.of(uid)
 
 
 def _contents(path: File) -> Buffer:

@@ -16,10 +16,13 @@ from typing import Any, Protocol
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode.config.model import Partner
+from dicomnode.dicom import identifier
+from dicomnode.dicom.identifier import Identifier
 from dicomnode.errors import DicomnodeError, OutOfResources
 from dicomnode.net.reactor import Reactor
 from dicomnode.operations.ports import Node
 from dicomnode.rules.admission import Caller
+from dicomnode.rules.contexts import IMPLICIT_LE
 from dicomnode.rules.negotiated import Features
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,14 @@ def answered() -> Iterator[list[tuple[int, str]]]:
     except Exception:
         log.exception("a request failed by our own fault")
         problem.append((DicomnodeError.status, "processing failure"))
+
+
+def identifier_of(assoc: Served, request: Any, context: PresentationContext) -> Identifier:
+    """The Identifier of a request, in the caller's character set where it declares none. Raises BadIdentifier."""
+    assert assoc.partner is not None
+    data = request.Identifier.getvalue() if request.Identifier else b""
+    implicit = context.transfer_syntax[0] == IMPLICIT_LE
+    return identifier.decode(data, implicit=implicit, assumed=assoc.partner.charset)
 
 
 def respond(assoc: Served, request: Any, context: PresentationContext, status: int, comment: str = "") -> None:

@@ -13,8 +13,9 @@ from typing import Final
 
 from dicomnode.dicom import elements, encode
 from dicomnode.dicom.classes import is_valid_uid
-from dicomnode.dicom.elements import EXPLICIT, IMPLICIT, UNDEFINED, Syntax
+from dicomnode.dicom.elements import UNDEFINED
 from dicomnode.dicom.encode import Element
+from dicomnode.dicom.syntaxes import EXPLICIT, IMPLICIT, Syntax
 from dicomnode.errors import (
     InvalidArgument,
     MalformedUID,

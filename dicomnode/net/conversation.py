@@ -25,10 +25,14 @@ _GLANCE = 0.2
 
 
 class Conversation:
-    """An open association whose context 1 was accepted. `response`: seconds that one answer may take; `most`: all."""
+    """An open association whose context 1 was accepted. `response`: seconds that one answer may take; `most`: all.
 
-    def __init__(self, channel: Channel, response: float, most: float) -> None:
+    `assumed`: the character set of a partner who declares none, or a wrong one; '' where nothing is assumed.
+    """
+
+    def __init__(self, channel: Channel, response: float, most: float, assumed: str = "") -> None:
         self._channel = channel
+        self.assumed = assumed
         self.is_implicit = channel.accepted[CONTEXT] == IMPLICIT_LE
         self.response = response
         self._until = time.monotonic() + most

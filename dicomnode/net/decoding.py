@@ -27,7 +27,9 @@ _LARGEST = (1 << 32) + (64 << 20)
 _PROCESSOR = 120
 """Seconds."""
 _CLOCK = 180.0
-"""Seconds."""
+"""Seconds: no verdict on an instance, for others may have had the processors."""
+_ROOM = 2 << 30
+"""Bytes of the disk that are left for what is received meanwhile."""
 _NICE = 10
 """Below those who receive and send."""
 _IDLE = 30.0
@@ -77,7 +79,7 @@ class Decoder:
             answer = connection.recv(_ANSWER)
         except TimeoutError as error:
             self._end()
-            raise ContextMissing(f"it cannot be decompressed in {self._clock:g} seconds") from error
+            raise InstanceError(f"it was not decompressed in {self._clock:g} seconds") from error
         except OSError:
             answer = b""
         if not answer and (status := self._end()) in _CRASHES:
@@ -122,7 +124,7 @@ def _heed(answer: bytes) -> None:
 def serve(connection: int) -> None:
     """Decompress what comes in on a socket, until nothing does."""
     sys.modules.pop("gdcm", None)  # which is kept out of every other process: see dicomnode/__init__.py
-    from dicomnode.dicom import transcode
+    from dicomnode.dicom.decompress import decompress
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends when its parent does
     os.nice(_NICE)
@@ -132,13 +134,17 @@ def serve(connection: int) -> None:
         asked.settimeout(_IDLE)
         while files := socket.recv_fds(asked, len(_PLEASE), 2)[1]:
             with open(files[0], "rb") as source, open(files[1], "wb") as target:
-                asked.send(_answer(source, target, transcode.decompress))
+                asked.send(_answer(source, target, decompress))
 
 
 def _answer(source: BinaryIO, target: BinaryIO, decompress: Callable[[BinaryIO, BinaryIO], None]) -> bytes:
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    used, disk = resource.getrusage(resource.RUSAGE_SELF), os.fstatvfs(target.fileno())
     bound = int(used.ru_utime + used.ru_stime) + _PROCESSOR
+    most = min(_LARGEST, disk.f_bavail * disk.f_frsize - _ROOM)
+    if most <= 0:
+        return _LATER + b"the disk is nearly full"
     resource.setrlimit(resource.RLIMIT_CPU, (bound, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, _LARGEST))
     try:
         source.seek(0)
         target.truncate(target.seek(0))
@@ -147,7 +153,8 @@ def _answer(source: BinaryIO, target: BinaryIO, decompress: Callable[[BinaryIO, 
     except (InstanceError, MemoryError) as error:
         return _CANNOT + (str(error) or "it needs too much memory").encode()
     except OSError as error:
-        return (_CANNOT if error.errno == errno.EFBIG else _LATER) + str(error.strerror).encode()
+        is_too_large = error.errno == errno.EFBIG and most == _LARGEST
+        return (_CANNOT if is_too_large else _LATER) + str(error.strerror).encode()
     except Exception as error:  # pydicom's, about a dataset that it cannot make sense of
         return _CANNOT + repr(error)[:_LONGEST_REASON].encode()
     return _DONE

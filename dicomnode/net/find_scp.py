@@ -16,19 +16,13 @@ import time
 from pynetdicom.dimse_primitives import C_FIND
 from pynetdicom.presentation import PresentationContext
 
-from dicomnode.dicom import identifier
 from dicomnode.net import answering, commands
 from dicomnode.net.answering import Served
 from dicomnode.operations.find import Answers, Question, find
-from dicomnode.rules.contexts import IMPLICIT_LE, PATIENT_ROOT_FIND, PATIENT_STUDY_ONLY_FIND, STUDY_ROOT_FIND
-from dicomnode.rules.matching import Model
+from dicomnode.rules.contexts import IMPLICIT_LE
+from dicomnode.rules.matching import MODELS
 from dicomnode.rules.negotiated import Features
 
-MODELS = {
-    PATIENT_ROOT_FIND: Model.PATIENT_ROOT,
-    STUDY_ROOT_FIND: Model.STUDY_ROOT,
-    PATIENT_STUDY_ONLY_FIND: Model.PATIENT_STUDY_ONLY,
-}
 log = logging.getLogger(__name__)
 
 _PENDING, _PENDING_WARNING, _CANCEL = 0xFF00, 0xFF01, 0xFE00
@@ -78,10 +72,8 @@ def _serve(assoc: Served, request: C_FIND, context: PresentationContext) -> int:
     """Send every Pending response; the final status."""
     assert assoc.partner is not None
     implicit = context.transfer_syntax[0] == IMPLICIT_LE
-    data = request.Identifier.getvalue() if request.Identifier else b""
-    asked = identifier.decode(data, implicit=implicit, assumed=assoc.partner.charset)
-    model = str(context.abstract_syntax)
-    question = Question(asked, MODELS[model], assoc.features.get(model, Features()), implicit)
+    asked, uid = answering.identifier_of(assoc, request, context), str(context.abstract_syntax)
+    question = Question(asked, MODELS[uid], assoc.features.get(uid, Features()), implicit)
     attention = Attention(assoc, request.MessageID)
     answers = find(question, assoc.partner, assoc.node, attention)
     command = _pending(request, answers)

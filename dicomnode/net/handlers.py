@@ -47,7 +47,7 @@ def serve(assoc: Served, request: Any, context: PresentationContext) -> None:
         log.warning("ignored a response from=%s that nobody asked for", assoc.requestor.ae_title)
     elif isinstance(request, C_ECHO) and context.abstract_syntax == contexts.VERIFICATION:
         VerificationServiceClass(assoc).SCP(request, context)
-    elif isinstance(request, C_FIND) and context.abstract_syntax in find_scp.MODELS:
+    elif isinstance(request, C_FIND) and context.abstract_syntax in contexts.FINDS:
         find_scp.serve(assoc, request, context)
     elif isinstance(request, C_MOVE) and context.abstract_syntax in contexts.MOVES:
         retrieve_scp.serve(assoc, request, context)

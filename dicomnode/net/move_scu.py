@@ -15,7 +15,7 @@ from dicomnode.errors import BadIdentifier
 from dicomnode.net import commands, find_scu
 from dicomnode.net.commands import Response
 from dicomnode.net.conversation import Conversation
-from dicomnode.operations.ports import Retrieved, Watch
+from dicomnode.operations.ports import Retrieved, Waiting
 from dicomnode.rules import statuses
 
 _FAILED = 0x00080058
@@ -23,26 +23,26 @@ PATIENCE = 10
 """Times the deadline of one response: what a partner may be silent while it sends, or has its tapes fetched."""
 
 
-def move(talk: Conversation, sop_class_uid: str, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+def move(talk: Conversation, sop_class_uid: str, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:
     """Ask, and wait for the final response."""
     request = partial(commands.move_request, sop_class_uid=sop_class_uid, destination=destination)
     talk.request(request, find_scu.encoded(wanted, talk.is_implicit))
-    arrivals = _Arrivals(watch)
+    arrivals = _Arrivals(waiting)
     while True:
-        talk.wait(watch.stopped, PATIENCE * talk.response, arrivals.lives)
+        talk.wait(waiting.stopped, PATIENCE * talk.response, arrivals.lives)
         command, dataset = talk.receive()
         response = talk.answer(command, commands.C_MOVE_RSP)
         if not statuses.is_pending(response.status):
             return retrieved(response, command, dataset, implicit=talk.is_implicit)
-        watch.told(commands.suboperations(command))
+        waiting.told(commands.suboperations(command))
 
 
 class _Arrivals:
     """Whether more has come than when it was last looked."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._count = watch.arrived()
+    def __init__(self, waiting: Waiting) -> None:
+        self._watch = waiting
+        self._count = waiting.arrived()
 
     def lives(self) -> bool:
         before, self._count = self._count, self._watch.arrived()

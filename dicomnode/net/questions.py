@@ -9,28 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dicomnode.dicom import identifier
 from dicomnode.dicom.classes import is_valid_uid
-from dicomnode.dicom.identifier import Identifier, Key
+from dicomnode.dicom.identifier import INSTANCE, SERIES, STUDY, Identifier
 from dicomnode.net import find_scu
 from dicomnode.net.conversation import Conversation
 from dicomnode.rules.contexts import STUDY_ROOT_FIND
 
-_STUDY, _SERIES, _INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
 _STUDY_INSTANCES = 0x00201208
-_VRS = {_STUDY_INSTANCES: "IS"}
 
 
 def instances(talk: Conversation, study: str) -> frozenset[str]:
     """The SOP Instance UIDs that a partner has of a study."""
     found: set[str] = set()
-    for series in _uids(talk, "SERIES", _SERIES, {_STUDY: study}):
-        found |= _uids(talk, "IMAGE", _INSTANCE, {_STUDY: study, _SERIES: series})
+    for series in _uids(talk, "SERIES", SERIES, {STUDY: study}):
+        found |= _uids(talk, "IMAGE", INSTANCE, {STUDY: study, SERIES: series})
     return frozenset(found)
 
 
 def count(talk: Conversation, study: str) -> int | None:
     """Number of Study Related Instances; 0 where there is no such study, None where that is not said."""
-    answers = _find(talk, "STUDY", {_STUDY: study, _STUDY_INSTANCES: ""})
+    answers = _find(talk, "STUDY", {STUDY: study, _STUDY_INSTANCES: ""})
     said = [each.value(_STUDY_INSTANCES) for each in answers]
     if not said:
         return 0
@@ -45,7 +44,6 @@ def _uids(talk: Conversation, level: str, tag: int, keys: Mapping[int, str]) -> 
 
 def _find(talk: Conversation, level: str, keys: Mapping[int, str]) -> Iterator[Identifier]:
     """Every answer about the study that was asked for."""
-    asked = Identifier(level, tuple(Key(tag, _VRS.get(tag, "UI"), value) for tag, value in keys.items()), "")
-    for row in find_scu.ask(talk, STUDY_ROOT_FIND, asked, lambda: False):
-        if row.value(_STUDY) in ("", keys[_STUDY]):
+    for row in find_scu.ask(talk, STUDY_ROOT_FIND, identifier.of(level, keys), lambda: False):
+        if row.value(STUDY) in ("", keys[STUDY]):
             yield row

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from dicomnode.net.conversation import CONTEXT, Conversation
 from dicomnode.net.lingering import Lingering
 from dicomnode.net.pacing import Pace
 from dicomnode.net.sending import Association
-from dicomnode.operations.ports import Opener, Reference, Report, Retrieved, Stopped, Watch
+from dicomnode.operations.ports import Opener, Reference, Report, Retrieved, Stopped, Waiting, ignored
 from dicomnode.rules import proposals
 from dicomnode.rules.contexts import (
     EXPLICIT_LE,
@@ -31,7 +31,6 @@ from dicomnode.rules.contexts import (
     PATIENT_ROOT_FIND,
     STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
-    STUDY_ROOT_GET,
     STUDY_ROOT_MOVE,
     VERIFICATION,
     Proposal,
@@ -58,7 +57,7 @@ class Requestor:
         association = self._lingering.take(partner.name)
         if association and not association.covers(pairs):
             association.release()
-            pairs = proposals.extended(pairs, association.pairs, partner.transcode == "decompress")
+            pairs = proposals.extended(pairs, association.pairs, partner.decompresses)
             association = None
         association = association or Association(partner, pairs, self._open, self._paces.get(partner.name))
         try:
@@ -112,28 +111,27 @@ class Requestor:
         with self._conversation(partner, [proposal], self._bound) as talk:
             commit_scp.tell(talk, report, retrieve_from)
 
-    def find(self, partner: Partner, question: Identifier, stopped: Stopped) -> Iterator[Identifier]:
+    def find(
+        self, partner: Partner, question: Identifier, stopped: Stopped, unsupported: Callable[[], None] = ignored
+    ) -> Iterator[Identifier]:
         """C-FIND. See ports.Peer."""
         model = PATIENT_ROOT_FIND if question.level == "PATIENT" else STUDY_ROOT_FIND
         with self._conversation(partner, [_proposal(model)]) as talk:
-            yield from find_scu.ask(talk, model, question, stopped)
+            yield from find_scu.ask(talk, model, question, stopped, unsupported)
 
-    def move(self, partner: Partner, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+    def move(self, partner: Partner, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:
         """C-MOVE. See ports.Peer."""
         with self._conversation(partner, [_proposal(STUDY_ROOT_MOVE)]) as talk:
-            return move_scu.move(talk, STUDY_ROOT_MOVE, wanted, destination, watch)
+            return move_scu.move(talk, STUDY_ROOT_MOVE, wanted, destination, waiting)
 
     def get(
-        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, watch: Watch
+        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, waiting: Waiting
     ) -> Retrieved:
         """C-GET. See ports.Peer."""
-        storage = [
-            Proposal(2 * number + CONTEXT, abstract, (syntax,), (False, True))
-            for number, (abstract, syntax) in enumerate(pairs, 1)
-        ]
-        classes = {CONTEXT: STUDY_ROOT_GET} | {each.id: each.abstract_syntax for each in storage}
-        with self._conversation(partner, [_proposal(STUDY_ROOT_GET), *storage]) as talk:
-            return get_scu.get(talk, wanted, classes, opener, watch)
+        contexts = proposals.for_get(pairs)
+        classes = {each.id: each.abstract_syntax for each in contexts}
+        with self._conversation(partner, contexts) as talk:
+            return get_scu.get(talk, wanted, classes, opener, waiting)
 
     @property
     def _bound(self) -> float:
@@ -148,8 +146,9 @@ class Requestor:
         channel = self._open(partner, proposals)
         try:
             if CONTEXT not in channel.accepted:
-                raise ContextMissing(f"{partner.name} does not accept {class_name(proposals[0].abstract_syntax)}")
-            yield Conversation(channel, self._config.node.limits.response, most)
+                service, title = class_name(proposals[0].abstract_syntax), self._config.node.ae_title
+                raise ContextMissing(f"{partner.name} does not accept {service}: give {title} the right to it there")
+            yield Conversation(channel, self._config.node.limits.response, most, partner.charset)
         except BaseException as error:
             if isinstance(error, AssociationLost) or not isinstance(error, PartnerError):
                 channel.abort()

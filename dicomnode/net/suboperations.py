@@ -15,21 +15,18 @@ from typing import Any
 
 from pynetdicom.presentation import PresentationContext
 
-from dicomnode.dicom import encode, identifier
+from dicomnode.dicom import encode
 from dicomnode.dicom.encode import Element
 from dicomnode.net import answering
 from dicomnode.net.answering import Served
 from dicomnode.operations.account import SubOperation
-from dicomnode.operations.retrieve import Plan, Request
-from dicomnode.rules import contexts
+from dicomnode.operations.retrieve import Asked, Plan
 from dicomnode.rules.contexts import IMPLICIT_LE
-from dicomnode.rules.matching import Model
+from dicomnode.rules.matching import MODELS
 from dicomnode.rules.negotiated import Features
 
 log = logging.getLogger(__name__)
 
-_ORDER = (Model.PATIENT_ROOT, Model.STUDY_ROOT, Model.PATIENT_STUDY_ONLY)
-_MODELS = dict(zip(contexts.MOVES, _ORDER, strict=True)) | dict(zip(contexts.GETS, _ORDER, strict=True))
 _SUCCESS, _WARNING, _PENDING, _CANCEL, _UNABLE = 0x0000, 0xB000, 0xFF00, 0xFE00, 0xA702
 _REFUSED = {0xA700: 0xA701, 0x0110: 0xC000}
 """What an error is called where no sub-operation was begun: the matches could not be counted, or we cannot do it."""
@@ -87,12 +84,11 @@ def serve(assoc: Served, request: Any, context: PresentationContext, service: Se
         answering.respond(assoc, request, context, status, comment)
 
 
-def asked(assoc: Served, request: Any, context: PresentationContext) -> Request:
+def asked(assoc: Served, request: Any, context: PresentationContext) -> Asked:
     """What is asked for. Raises BadIdentifier."""
-    raw = request.Identifier.getvalue() if request.Identifier else b""
-    decoded = identifier.decode(raw, implicit=context.transfer_syntax[0] == IMPLICIT_LE)
-    abstract_syntax = str(context.abstract_syntax)
-    return Request(decoded, _MODELS[abstract_syntax], assoc.features.get(abstract_syntax, Features()))
+    uid = str(context.abstract_syntax)
+    identifier = answering.identifier_of(assoc, request, context)
+    return Asked(identifier, MODELS[uid], assoc.features.get(uid, Features()))
 
 
 class Responses:

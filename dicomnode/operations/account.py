@@ -2,7 +2,8 @@
 
 Where a study left its site, every result is in the ledger of the referral that it joined. What fails is not queued; an
 operator reads why in the log and in the audit trail, each reason once. A gate or a lane that closes meanwhile, or a
-doubt about the study, is seen before its next instance goes: `closed` is why then, and nothing more goes.
+doubt about the study, is seen before its next instance goes: `closed` is why then, and nothing more goes. What a person
+says of one instance is seen before that one goes.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dicomnode.errors import ContextMissing, InstanceError
 from dicomnode.operations import refer
-from dicomnode.operations.ports import Node, Outgoing
+from dicomnode.operations.ports import Link, Node, Originator, Outgoing
 from dicomnode.operations.retrieve import QUARANTINED, Plan, closed
 from dicomnode.rules import outcome
 from dicomnode.rules.outcome import Delivered
-from dicomnode.store import audit, doubts, queue
+from dicomnode.store import audit, doubts, gates, queue
 from dicomnode.store.queue import Result, State
 from dicomnode.store.search import Located
 
@@ -75,7 +77,28 @@ class Account:
             *(self.node.archive.path(located.file), located.size, located.sha256),
         )
 
-    def answered(self, located: Located, status: int) -> SubOperation:
+    def send(
+        self, located: Located, following: Located | None, link: Link, originator: Originator | None = None
+    ) -> SubOperation:
+        """Send one instance, for what comes of it. Raises PartnerError where nothing more can go on the association."""
+        if why := self._kept_back(located):
+            return next(self.failed([located], why))
+        after = self.outgoing(following) if following else None
+        try:
+            return self._answered(located, link.send(self.outgoing(located), originator, after))
+        except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
+            return next(self.failed([located], str(error)))
+
+    def _kept_back(self, located: Located) -> str:
+        """Why it may not cross after all: what a person has said of this one instance since the plan was made."""
+        if not self.plan.crosses(located):
+            return ""
+        destination, config = self.plan.destination, self.node.config
+        with self.node.database.read():
+            said = gates.withheld([located.instance], destination.name, config.partners_of(destination.site))
+        return said.get(located.instance, "")
+
+    def _answered(self, located: Located, status: int) -> SubOperation:
         """The result where the C-STORE was answered."""
         result = outcome.of_status(status, 0)
         completed = isinstance(result, Delivered)
@@ -112,8 +135,11 @@ class Account:
 
     def _written(self, ledger: Sequence[tuple[int, Located]], line: Result) -> str:
         """Write down results, and see why no more of these studies may cross; '' where more may."""
+        partner = self.plan.destination.name
         for referral, located in ledger:
-            queue.moved(referral, self.plan.destination.name, located.instance, line)
+            if not queue.moved(referral, partner, located.instance, line):
+                text = f"{located.sop_instance_uid} was on its way to {partner} when a person held or dropped it"
+                refer.record(referral, "instance sent", text, line.at, self.node)
         studies = {located.study for _, located in ledger}
         return next(filter(None, (closed(study, self.plan.destination, self.node) for study in studies)), "")
 

@@ -86,6 +86,7 @@ def sentences(config: NodeConfig) -> Iterator[tuple[str, list[str]]]:
         *_over_tls(node),
         f"It keeps its data in {node.data}.",
         *_kept(node),
+        *_answered(node),
     ]
     yield "Who may call", [_caller(config, name) for name, p in config.partners.items() if p.may] or ["Nobody."]
     yield "What goes where", [s for route in config.routes for s in _route(config, route)] or [
@@ -95,6 +96,9 @@ def sentences(config: NodeConfig) -> Iterator[tuple[str, list[str]]]:
     proofs = [s for name in sorted(named) for s in _sent(config.partners[name])]
     if proofs:
         yield "How it is sent, and what proves that it arrived", proofs
+    fitted = [s for partner in config.partners.values() for s in _fitted(partner)]
+    if fitted:
+        yield "What is made to fit a partner", fitted
     yield "What can never happen", list(_never(config))
 
 
@@ -118,6 +122,12 @@ def _kept(node: Node) -> Iterator[str]:
         yield f"Files of confirmed studies go {' or '.join(when)}{spared}; nothing else ever goes."
     else:
         yield "What was received is kept for ever (there is no `retention`)."
+
+
+def _answered(node: Node) -> Iterator[str]:
+    if node.limits.answers is not None:
+        most = "answer" if node.limits.answers == 1 else "answers"
+        yield f"A query gets {node.limits.answers} {most} at most; where there are more, it is told so."
 
 
 _RIGHTS = {
@@ -187,6 +197,14 @@ def _sent(partner: Partner) -> Iterator[str]:
     if partner.skip_classes:
         yield f"{partner.name} is never sent {', '.join(map(class_name, partner.skip_classes))}."
     yield f"What {partner.name} does not take for {say_duration(partner.give_up_after)} is held for you to look at."
+
+
+def _fitted(partner: Partner) -> Iterator[str]:
+    if partner.charset:
+        text = f"Where {partner.name} declares no character set, or a wrong one, its text is read as {partner.charset}"
+        yield f"{text}; it is answered in that." if "find" in partner.may else f"{text}."
+    if partner.decompresses:
+        yield f"What {partner.name} does not take compressed is decompressed for it."
 
 
 def _conditions(conditions: dict[str, tuple[str, ...]]) -> str:

@@ -10,19 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from dicomnode.config.model import NodeConfig, Partner
-from dicomnode.dicom import part10, walk
+from dicomnode.dicom import identifier, part10, walk
 from dicomnode.dicom.classes import is_valid_uid
-from dicomnode.dicom.identifier import Identifier, Key
+from dicomnode.dicom.identifier import SERIES, STUDY, Identifier
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError, MalformedUID, Mismatch, PartnerError
-from dicomnode.operations.ports import Peer, Retrieved, Stopped, Watch
-from dicomnode.rules import admission, retrieval
+from dicomnode.operations.ports import Peer, Retrieved, Stopped, Waiting
+from dicomnode.rules import admission, proposals
 from dicomnode.rules.admission import Command
 from dicomnode.store.archive import Part
 from dicomnode.store.folder import Folder
 
-_STUDY, _SERIES, _CLASS = 0x0020000D, 0x0020000E, 0x00080016
-_CLASSES_IN_STUDY = 0x00080062
+_CLASS, _CLASSES_IN_STUDY = 0x00080016, 0x00080062
 
 
 class Fetch:
@@ -37,11 +36,11 @@ class Fetch:
     def __repr__(self) -> str:
         return f"Fetch({self.study}, {len(self.kept)} kept)"
 
-    def run(self, peer: Peer, watch: Watch) -> Retrieved:
+    def run(self, peer: Peer, waiting: Waiting) -> Retrieved:
         """Ask for it, and keep what comes. Raises PartnerError."""
-        wanted = Identifier("STUDY", (Key(_STUDY, "UI", self.study),), "")
-        pairs = retrieval.pairs(classes(self.study, self.partner, peer, watch.stopped))
-        return peer.get(self.partner, wanted, pairs, self.open, watch)
+        wanted = identifier.of("STUDY", {STUDY: self.study})
+        pairs = proposals.likely(classes(self.study, self.partner, peer, waiting.stopped))
+        return peer.get(self.partner, wanted, pairs, self.open, waiting)
 
     def open(self, command: Command, transfer_syntax_uid: str) -> _Arriving:
         """Take one instance in. See ports.Opener."""
@@ -99,19 +98,17 @@ def classes(study: str, partner: Partner, peer: Peer, stopped: Stopped) -> set[s
 
     Not everybody says so of a study (Table C.6-5 has it optional): then the instances of its series are asked for.
     """
+
+    def said(question: Identifier, tag: int) -> set[str]:
+        return set(_uids(peer.find(partner, question, stopped), tag))
+
     found: set[str] = set()
     with suppress(PartnerError):
-        found |= _said(peer, partner, "STUDY", {_STUDY: study}, _CLASSES_IN_STUDY, stopped)
+        found |= said(identifier.of("STUDY", {STUDY: study, _CLASSES_IN_STUDY: ""}), _CLASSES_IN_STUDY)
         if not found:
-            for series in _said(peer, partner, "SERIES", {_STUDY: study}, _SERIES, stopped):
-                found |= _said(peer, partner, "IMAGE", {_STUDY: study, _SERIES: series}, _CLASS, stopped)
+            for series in said(identifier.of("SERIES", {STUDY: study, SERIES: ""}), SERIES):
+                found |= said(identifier.of("IMAGE", {STUDY: study, SERIES: series, _CLASS: ""}), _CLASS)
     return found
-
-
-def _said(peer: Peer, partner: Partner, level: str, keys: dict[int, str], tag: int, stopped: Stopped) -> set[str]:
-    """What the answers to a question have of one attribute that is a UID, or several."""
-    asked = tuple(Key(each, "UI", value) for each, value in {**keys, tag: ""}.items())
-    return set(_uids(peer.find(partner, Identifier(level, asked, ""), stopped), tag))
 
 
 def _uids(answers: Iterator[Identifier], tag: int) -> Iterator[str]:

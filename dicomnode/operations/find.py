@@ -14,7 +14,7 @@ from dicomnode.config.model import Partner
 from dicomnode.dicom import instance
 from dicomnode.dicom.answers import Field, Template, Writing
 from dicomnode.dicom.encode import Element
-from dicomnode.dicom.identifier import Identifier
+from dicomnode.dicom.identifier import LEVEL, Identifier
 from dicomnode.errors import OutOfResources
 from dicomnode.operations.ports import Node, Stopped
 from dicomnode.rules import keys, matching
@@ -23,7 +23,6 @@ from dicomnode.rules.negotiated import Features
 from dicomnode.store import search
 from dicomnode.store.search import Scope
 
-_LEVEL = 0x00080052
 _ITEMS = {sequence.tag: sequence.items for sequence in instance.SEQUENCES}
 
 
@@ -63,13 +62,13 @@ def scope(caller: Partner, node: Node) -> Scope:
     """Whose studies a caller may see: its own site's; a public one, those that are referred to its site."""
     if node.config.sector_of(caller) == "private":
         return Scope(site=caller.site)
-    return Scope(partners=tuple(p.name for p in node.config.partners.values() if p.site == caller.site))
+    return Scope(partners=node.config.partners_of(caller.site))
 
 
 def _same(query: Query, node: Node) -> list[Element]:
     """What each answer says: its level, whom to retrieve it from, and nothing for what is not supported."""
     return [
-        Element(_LEVEL, "CS", query.level),
+        Element(LEVEL, "CS", query.level),
         Element(keys.RETRIEVE_AE_TITLE, "AE", node.config.node.ae_title),
         *(Element(key.tag, key.vr, "") for key in query.unsupported),
     ]

@@ -105,7 +105,7 @@ class Sending:
         try:
             self._check_direction()
             stored = ((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers)
-            for pairs in proposals.groups(stored, self.partner.transcode == "decompress"):
+            for pairs in proposals.groups(stored, self.partner.decompresses):
                 failure = self._associate(pairs)
                 if failure or self._ends():
                     break

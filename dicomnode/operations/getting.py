@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from dicomnode.errors import ContextMissing, InstanceError, PartnerError
+from dicomnode.errors import PartnerError
 from dicomnode.operations.account import Account, SubOperation
 from dicomnode.operations.ports import Link, Node, Stopped
 from dicomnode.operations.retrieve import Plan
@@ -30,11 +30,8 @@ def _results(account: Account, link: Link, stopped: Stopped) -> Iterator[SubOper
     left, lost = deque(account.plan.going), ""
     while left and not lost and not stopped() and account.may_go(left[0]):
         located = left.popleft()
-        following = account.outgoing(left[0]) if left else None
         try:
-            yield account.answered(located, link.send(account.outgoing(located), None, following))
-        except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
-            yield from account.failed([located], str(error))
+            yield account.send(located, left[0] if left else None, link)
         except PartnerError as error:
             left.appendleft(located)
             lost = str(error)

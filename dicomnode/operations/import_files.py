@@ -1,13 +1,13 @@
 """The story of files that a person brings: each is taken into custody as if a partner had sent it by C-STORE.
 
 It is walked, kept, indexed and queued by the one story there is for that (receive.py), and refused for what a C-STORE
-of that partner would be refused for. Nothing is said to be here before it is durable; the files themselves are read,
+of that partner would be refused for, or where our own information in it says that it is of a site whose studies may not
+reach that partner's. Nothing is said to be here before it is durable; the files themselves are read,
 and left as they are.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +18,8 @@ from dicomnode.dicom.classes import class_name, syntax_name
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import ClassNotSupported, DicomnodeError, NotAllowed, OutOfResources
 from dicomnode.operations import files, watch
-from dicomnode.operations.files import File, Said, Tally
-from dicomnode.operations.ports import Node, Stopped
+from dicomnode.operations.files import File, Person, Tally
+from dicomnode.operations.ports import Node
 from dicomnode.operations.receive import receive
 from dicomnode.rules import contexts
 from dicomnode.rules.admission import Command, Service, services
@@ -33,13 +33,12 @@ _CHUNK = 1 << 20
 
 
 class Import:
-    """Files on their way into custody. `said` is told of each that was refused; `by` is who brings them."""
+    """Files on their way into custody."""
 
-    def __init__(self, partner: Partner, node: Node, said: Said, stopped: Stopped, by: str) -> None:
+    def __init__(self, partner: Partner, node: Node, person: Person) -> None:
         self.partner, self.node = partner, node
-        self.tally = Tally()
-        self._said, self._stopped, self._by = said, stopped, by
-        self._lock = threading.Lock()
+        self.tally = Tally(person)
+        self._by = person.name
 
     def __repr__(self) -> str:
         return f"Import(from {self.partner.name}, {self.tally})"
@@ -47,45 +46,36 @@ class Import:
     def take(self, paths: Sequence[Path]) -> Iterator[int]:
         """Take all of them; how many are done with, a batch at a time. NotAllowed: the partner may not store."""
         check(self.partner, self.node.config)
+        self.tally.total = len(paths)
         self._record(f"brings {len(paths)} files as if {self.partner.name} had sent them")
         with ThreadPoolExecutor(_HANDS) as pool:
             for batch in files.batches(paths):
                 yield sum(pool.map(self._one, batch))
         watch.tell(self.node)
         tally = self.tally
-        self._record(f"has brought {tally.done} instances, {tally.known} were here, {tally.failed} were refused")
+        left = f"{tally.failed} were refused, {tally.untried} were not tried"
+        self._record(f"has brought {tally.done} instances, {tally.known} were here, {left}")
 
     def _one(self, path: Path) -> int:
         """Take one, and say what came of it."""
-        if self._stopped() and not self.tally.stopped:
-            self.tally.stopped = "it was interrupted, or the node was stopped"
-        if self.tally.stopped:
+        if self.tally.ends("it was interrupted, or the node was stopped"):
             return 1
         try:
-            self._count(path, self._taken(path))
+            if files.is_dicom(path):
+                self._count(path, custody(files.look(path), self.partner, self.node))
+            else:
+                self.tally.skip(path)
         except OutOfResources as error:
-            self.tally.stopped = str(error)
+            self.tally.stop(str(error))
         except (DicomnodeError, OSError) as error:
-            with self._lock:
-                self.tally.failed += 1
-                self._said(path, str(error))
+            self.tally.fail(path, str(error))
         return 1
 
-    def _taken(self, path: Path) -> Kind | None:
-        """Of which kind it was, once it is durable; None where it is no DICOM file."""
-        return custody(files.look(path), self.partner, self.node) if files.is_dicom(path) else None
-
-    def _count(self, path: Path, kind: Kind | None) -> None:
-        with self._lock:
-            if kind is None:
-                self.tally.skipped += 1
-                self._said(path, "is no DICOM file")
-            elif kind is Kind.DUPLICATE:
-                self.tally.known += 1
-            else:
-                self.tally.done += 1
-                if kind is not Kind.NEW:
-                    self._said(path, f"is kept apart: {kind}")
+    def _count(self, path: Path, kind: Kind) -> None:
+        if kind is Kind.DUPLICATE:
+            self.tally.know()
+        else:
+            self.tally.do(path, "" if kind is Kind.NEW else f"is kept apart: {kind}")
 
     def _record(self, text: str) -> None:
         at, generation = self.node.clock(), self.node.generation
@@ -101,6 +91,7 @@ def check(partner: Partner, config: NodeConfig) -> None:
 
 def custody(file: File, partner: Partner, node: Node) -> Kind:
     """Take one file into custody: when this returns, it is on disk, indexed and queued."""
+    files.check_flow({file.site} - {""}, partner.site, node.config)  # what came from one site is not given to another
     instance = file.instance
     if instance.sop_class_uid not in contexts.storage_classes(node.config):
         raise ClassNotSupported(f"{class_name(instance.sop_class_uid)} is not stored here")

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from dicomnode.errors import ContextMissing, InstanceError, PartnerError
+from dicomnode.errors import PartnerError
 from dicomnode.operations.account import Account, SubOperation
 from dicomnode.operations.ports import Link, Node, Originator, Peer, Stopped
 from dicomnode.operations.retrieve import Plan
@@ -32,7 +32,7 @@ def send(plan: Plan, originator: Originator, peer: Peer, node: Node, stopped: St
     yield from account.withheld()
     try:
         stored = ((i.sop_class_uid, i.transfer_syntax_uid) for i in plan.going)
-        for pairs in proposals.groups(stored, plan.destination.transcode == "decompress"):
+        for pairs in proposals.groups(stored, plan.destination.decompresses):
             moving = Moving(account, pairs, originator, peer)
             for done in moving.run(stopped):
                 if done:
@@ -124,7 +124,7 @@ class Moving:
         while (located := following) and not self.stopping and self.account.may_go(located):
             following = self._next()
             try:
-                result = self._send(located, following, link)
+                result = self.account.send(located, following, link, self.originator)
             except PartnerError as error:
                 self._fail(located, error)
                 if following:
@@ -139,14 +139,6 @@ class Moving:
         with suppress(IndexError):
             return self.waiting.popleft()
         return None
-
-    def _send(self, located: Located, following: Located | None, link: Link) -> SubOperation:
-        account = self.account
-        after = account.outgoing(following) if following else None
-        try:
-            return account.answered(located, link.send(account.outgoing(located), self.originator, after))
-        except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
-            return next(account.failed([located], str(error)))
 
     def _fail(self, located: Located, error: PartnerError) -> None:
         for result in self.account.failed([located], str(error)):

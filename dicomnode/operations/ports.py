@@ -24,6 +24,10 @@ Stopped = Callable[[], bool]
 """Whether what is being done is to end now."""
 
 
+def ignored() -> None:
+    """Nothing: for whom what he could be told makes no difference."""
+
+
 def now() -> int:
     """The time, in µs since the epoch, UTC."""
     return time.time_ns() // 1000
@@ -114,7 +118,7 @@ class Retrieved:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class Waiting:
     """Who waits for a C-MOVE or C-GET: whether it is to be cancelled, who is told how far it is, what has come of it.
 
     `arrived` counts what came elsewhere: more of it is a sign of life of a partner that says nothing.
@@ -226,21 +230,24 @@ class Peer(Protocol):
         Raises PartnerError unless it answered with success.
         """
 
-    def find(self, partner: Partner, question: Identifier, stopped: Stopped) -> Iterator[Identifier]:
+    def find(
+        self, partner: Partner, question: Identifier, stopped: Stopped, unsupported: Callable[[], None] = ignored
+    ) -> Iterator[Identifier]:
         """C-FIND: each answer as it comes, decoded, and not to be trusted for more than text that can be printed.
 
         In the Study Root model, and in the Patient Root at PATIENT level. Once `stopped`, it is cancelled.
+        `unsupported` is called where the partner says that it does not support every key: such a key restricts nothing.
         Raises as `instances`, where the final status is no success, too.
         """
 
-    def move(self, partner: Partner, wanted: Identifier, destination: str, watch: Watch) -> Retrieved:
+    def move(self, partner: Partner, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:
         """C-MOVE (Study Root): have a partner send to an AE title what its unique keys name, whatever comes of it.
 
         Raises PartnerError where there is no final response; ContextMissing where the partner has no C-MOVE.
         """
 
     def get(
-        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, watch: Watch
+        self, partner: Partner, wanted: Identifier, pairs: Sequence[tuple[str, str]], opener: Opener, waiting: Waiting
     ) -> Retrieved:
         """C-GET (Study Root): take what the unique keys name, in as many (SOP class, transfer syntax) pairs as 127.
 

@@ -17,7 +17,7 @@ from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import CannotDecide, InstanceError, UsageError
 from dicomnode.operations import receive, refer
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, doubts, index, referrals
+from dicomnode.store import attributes, audit, doubts, index, referrals
 from dicomnode.store.archive import Stored
 from dicomnode.store.doubts import Version
 from dicomnode.store.index import Kind, Study
@@ -113,9 +113,9 @@ def release(name: str, version: int | None, reason: str, who: str, node: Node) -
         for each in chosen:
             doubts.choose(each)
         for number, first in studies.items():
-            index.describe_study(number, seen[first], node.config.sites[first.origin.site].patient_id_issuer)
+            attributes.describe_study(number, seen[first], node.config.sites[first.origin.site].patient_id_issuer)
         for number, first in series.items():
-            index.describe_series(number, seen[first])
+            attributes.describe_series(number, seen[first])
         kept = {each.id: each.values for study in studies for each in index.of_study(study)}
         for each in chosen:
             refer.replace(each, kept[each.id], f"version {version} was made current by {who}", node)

@@ -25,7 +25,7 @@ from dicomnode.errors import InstanceError, Unreadable
 from dicomnode.operations import receive, refer
 from dicomnode.operations.ports import Node, now
 from dicomnode.operations.scrub import alarm
-from dicomnode.store import audit, gates, generations, index, integrity, rebuild, salvage, space
+from dicomnode.store import attributes, audit, gates, generations, index, integrity, rebuild, salvage, space
 from dicomnode.store.archive import Archive, Stored
 from dicomnode.store.database import Database, index_of
 from dicomnode.store.index import AnotherVersion, Kind, Recorded
@@ -128,7 +128,9 @@ class _Rebuilding:
             size = path.stat().st_size - meta.offset
             if row is None:
                 self._adopt(file, meta, instance)
-            elif not rebuild.fits(row, instance, size):
+            elif rebuild.fits(row, instance, size):
+                attributes.complete(row["id"], instance)
+            else:
                 self._mend(row, meta, instance)
         except (InstanceError, OSError) as error:
             self._unreadable.append(file)

@@ -48,7 +48,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class Asked:
     """What a C-MOVE or C-GET asks for, and by the rules of which model."""
 
     identifier: Identifier
@@ -56,7 +56,7 @@ class Request:
     features: Features = field(default_factory=Features)
 
 
-def plan(asked: Request, title: str, caller: Partner, node: Node) -> Plan:
+def plan(asked: Asked, title: str, caller: Partner, node: Node) -> Plan:
     """Decide a C-MOVE. Raises UnknownDestination, BadIdentifier, GateClosed; nobody has been contacted by then."""
     destination = _destination(title, caller, node)
     found = _found(asked, caller, node)
@@ -65,7 +65,7 @@ def plan(asked: Request, title: str, caller: Partner, node: Node) -> Plan:
     return _decided(found, destination, caller, node)
 
 
-def plan_get(asked: Request, caller: Partner, node: Node) -> Plan:
+def plan_get(asked: Asked, caller: Partner, node: Node) -> Plan:
     """Decide a C-GET: as a C-MOVE to the caller, of what it may see. Raises BadIdentifier, GateClosed."""
     found = _found(asked, caller, node)
     if any(not oneway.may_flow(node.config, each.site, caller.site) for each in found):
@@ -73,7 +73,7 @@ def plan_get(asked: Request, caller: Partner, node: Node) -> Plan:
     return _decided(found, caller, None, node)
 
 
-def _found(asked: Request, caller: Partner, node: Node) -> list[Located]:
+def _found(asked: Asked, caller: Partner, node: Node) -> list[Located]:
     query = matching.retrieve(asked.identifier, asked.model, asked.features)
     with node.database.read():
         return search.instances(query, scope(caller, node))
@@ -161,11 +161,8 @@ def _withheld(crossing: Sequence[Located], destination: Partner, node: Node) -> 
     """Why some of the instances do not go, by their ids: a person's word, or the destination's `skip_classes`."""
     skipped = [each for each in crossing if each.sop_class_uid in destination.skip_classes]
     why = {each.instance: refer.skipped(each.sop_class_uid, destination.name) for each in skipped}
-    return why | gates.withheld([each.instance for each in crossing], destination.name, _same_site(destination, node))
-
-
-def _same_site(destination: Partner, node: Node) -> list[str]:
-    return [partner.name for partner in node.config.partners.values() if partner.site == destination.site]
+    same = node.config.partners_of(destination.site)
+    return why | gates.withheld([each.instance for each in crossing], destination.name, same)
 
 
 def closed(study: int, destination: Partner, node: Node) -> str:
@@ -177,7 +174,7 @@ def closed(study: int, destination: Partner, node: Node) -> str:
         return QUARANTINED
     if doubts.is_corrected(study):
         return "a study was corrected: see `dicomnode quarantine list`"
-    same = _same_site(destination, node)
+    same = node.config.partners_of(destination.site)
     if held := gates.held(study, same):
         return f"referral {held} is held"
     known = {partner: referral for referral, partner, _ in referrals.of_study(study) if partner in same}

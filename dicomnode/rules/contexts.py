@@ -64,8 +64,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On which an abstract syntax is offered: its transfer syntaxes in our order of preference, and the requestor's
+class Offered:
+    """How an abstract syntax is offered: its transfer syntaxes in our order of preference, and the requestor's
     roles. None: any storable syntax, in the peer's order.
     """
 
@@ -79,8 +79,8 @@ class Terms:
         return self.syntaxes is None
 
 
-Offer = Mapping[str, Terms]
-"""Abstract syntax → terms."""
+Offer = Mapping[str, Offered]
+"""By abstract syntax."""
 _SYNTAXES = (EXPLICIT_LE, IMPLICIT_LE)
 
 
@@ -88,15 +88,15 @@ def offer(config: NodeConfig, partner: Partner) -> Offer:
     """What a partner may have: Verification, and what its rights include."""
     granted = services(config, partner)
     asks, tells = Service.COMMIT in granted, Service.RESULTS in granted
-    offered = {VERIFICATION: Terms(_SYNTAXES)}
+    offered = {VERIFICATION: Offered(_SYNTAXES)}
     for service, classes in ((Service.FIND, FINDS), (Service.MOVE, MOVES), (Service.GET, GETS)):
         if service in granted:
-            offered |= dict.fromkeys(classes, Terms(_SYNTAXES))
+            offered |= dict.fromkeys(classes, Offered(_SYNTAXES))
     stores, gets = Service.STORE in granted, Service.GET in granted
     if stores or gets:
-        offered |= dict.fromkeys(storage_classes(config), Terms(None, scu=stores, scp=gets))
+        offered |= dict.fromkeys(storage_classes(config), Offered(None, scu=stores, scp=gets))
     if asks or tells:
-        offered[STORAGE_COMMITMENT] = Terms(_SYNTAXES, scu=asks, scp=tells)
+        offered[STORAGE_COMMITMENT] = Offered(_SYNTAXES, scu=asks, scp=tells)
     return offered
 
 

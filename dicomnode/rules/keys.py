@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from dicomnode.dicom.identifier import Identifier
 from dicomnode.dicom.instance import ATTRIBUTES, BY_COLUMN, SEQUENCES, Attribute, Level, Sequence
 
 
 class Computed(StrEnum):
-    """Attributes of an answer that no object carries (PS3.4 C.3.4, C.4.1.1.3.2)."""
+    """Attributes of an answer that no object carries (PS3.4 C.3.4, C.4.1.1.3.2), ours among them."""
 
     INSTANCE_AVAILABILITY = "InstanceAvailability"
     MODALITIES_IN_STUDY = "ModalitiesInStudy"
@@ -25,6 +26,8 @@ class Computed(StrEnum):
     STUDY_SERIES = "NumberOfStudyRelatedSeries"
     STUDY_INSTANCES = "NumberOfStudyRelatedInstances"
     SERIES_INSTANCES = "NumberOfSeriesRelatedInstances"
+    PRIVATE_CREATOR = "PrivateCreator"
+    REFERRAL_STATE = "ReferralState"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,19 @@ SUPPORTED: Final[Mapping[int, Supported]] = {
     each.tag: each
     for each in (*map(_attribute, ATTRIBUTES), *map(_sequence, SEQUENCES), *(_computed(*of) for of in _COMPUTED))
 }
-"""Every key that is supported, by tag; RETRIEVE_AE_TITLE apart."""
+"""Every key of the standard that is supported, by tag; RETRIEVE_AE_TITLE apart."""
+CREATOR: Final = "DICOMNODE"
+_RESERVATION: Final = 0x00090010
+PRIVATE: Final[Mapping[int, Supported]] = {
+    _RESERVATION: _computed(_RESERVATION, "LO", Level.STUDY, Computed.PRIVATE_CREATOR),
+    0x00091001: _computed(0x00091001, "LO", Level.STUDY, Computed.REFERRAL_STATE),
+}
+"""Our own keys, which they are only where CREATOR reserves their block (PS3.5 7.8.1)."""
+
+
+def supported(asked: Identifier) -> Mapping[int, Supported]:
+    """What may be asked for in an Identifier, by tag."""
+    return {**SUPPORTED, **PRIVATE} if asked.value(_RESERVATION) == CREATOR else SUPPORTED
 
 
 def is_below(level: Level, other: Level) -> bool:

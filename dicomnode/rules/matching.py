@@ -16,6 +16,17 @@ from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.dicom.instance import Attribute, Level
 from dicomnode.errors import BadIdentifier
 from dicomnode.rules import keys, terms
+from dicomnode.rules.contexts import (
+    PATIENT_ROOT_FIND,
+    PATIENT_ROOT_GET,
+    PATIENT_ROOT_MOVE,
+    PATIENT_STUDY_ONLY_FIND,
+    PATIENT_STUDY_ONLY_GET,
+    PATIENT_STUDY_ONLY_MOVE,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    STUDY_ROOT_MOVE,
+)
 from dicomnode.rules.keys import LEVELS, UNIQUE, Supported
 from dicomnode.rules.negotiated import Features
 from dicomnode.rules.terms import Match, Term
@@ -25,6 +36,16 @@ class Model(StrEnum):
     PATIENT_ROOT = "Patient Root"
     STUDY_ROOT = "Study Root"
     PATIENT_STUDY_ONLY = "Patient/Study Only"
+
+
+MODELS: Final = {
+    **dict.fromkeys((PATIENT_ROOT_FIND, PATIENT_ROOT_MOVE, PATIENT_ROOT_GET), Model.PATIENT_ROOT),
+    **dict.fromkeys((STUDY_ROOT_FIND, STUDY_ROOT_MOVE, STUDY_ROOT_GET), Model.STUDY_ROOT),
+    **dict.fromkeys(
+        (PATIENT_STUDY_ONLY_FIND, PATIENT_STUDY_ONLY_MOVE, PATIENT_STUDY_ONLY_GET), Model.PATIENT_STUDY_ONLY
+    ),
+}
+"""By the SOP class of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +95,11 @@ def query(identifier: Identifier, model: Model, features: Features = _BASELINE) 
     upper = [] if features.relational else above
     conditions = [_upper(identifier, each, level) for each in upper]
     returns = {UNIQUE[each].tag: _unique(each) for each in above}
+    supported = keys.supported(identifier)
     unsupported, whole = [], True
     passed = {keys.RETRIEVE_AE_TITLE, *(UNIQUE[each].tag for each in upper)}
     for key in (each for each in identifier.keys if each.tag not in passed):
-        found = keys.SUPPORTED.get(key.tag)
+        found = supported.get(key.tag)
         below = found is not None and keys.is_below(found.level, level)
         if found and (features.relational or not below):
             conditions.extend(terms.of(key, found, features))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dicomnode.errors import AssociationLost, ContextMissing, PartnerError
+from dicomnode.rules import statuses
 
 
 class Scope(StrEnum):
@@ -53,19 +54,10 @@ Outcome = Delivered | Later | Never
 
 DUPLICATE = 0x0111
 _WARNINGS = {0x0001, 0x0107, 0x0116}
-_MEANINGS = {
-    0x0105: "no such attribute",
-    0x0106: "invalid attribute value",
-    0x0110: "processing failure",
+_WORDS = {
+    **statuses.GENERAL,
     0x0111: "the partner says that it already has this SOP Instance UID",
     0x0112: "SOP class not supported (as PS3.2 prints it)",
-    0x0117: "invalid SOP Instance UID",
-    0x0122: "SOP class not supported",
-    0x0124: "not authorised",
-    0x0210: "duplicate invocation",
-    0x0211: "unrecognised operation",
-    0x0212: "mistyped argument",
-    0x0213: "resource limitation",
     0x0214: "not authorised (as PS3.2 prints it)",
 }
 _CONFIGURATION = {0x0112, 0x0122, 0x0124, 0x0214}
@@ -76,12 +68,10 @@ _JITTER = 0.125
 """The part of a delay by which it may be shorter or longer."""
 
 
-def meaning(status: int) -> str:
-    """A C-STORE status in words."""
-    if status == 0:
-        return "success"
-    if status in _MEANINGS:
-        return _MEANINGS[status]
+def words(status: int) -> str:
+    """A C-STORE status in words, without its number."""
+    if status in _WORDS:
+        return _WORDS[status]
     families = {
         0xA7: "out of resources",
         0xA9: "dataset does not match the SOP class",
@@ -103,10 +93,10 @@ def of_status(status: int, refused: int, *, replaces: bool = False) -> Outcome:
     to say. That is how a partner answers what it was sent twice, as after a kill. Of another version it would mean that
     it keeps the old one.
     """
-    text = f"{meaning(status)} ({status:04X}H)"
+    text = f"{words(status)} ({status:04X}H)"
     if status == DUPLICATE and replaces:
         return Never(f"{text}, and was sent another version of it: have that deleted there")
-    if status in (0, DUPLICATE) or status >> 12 == 0xB or status in _WARNINGS:
+    if status in (0, DUPLICATE) or statuses.is_warning(status) or status in _WARNINGS:
         return Delivered(text if status else "")
     if status in _CONFIGURATION:
         return Never(text, configuration=True)

@@ -1,17 +1,19 @@
-"""Presentation contexts to propose for a batch (PS3.8 9.3.2.2), and which of those accepted an instance goes on.
+"""Presentation contexts to propose (PS3.8 9.3.2.2): for a batch that is sent, and for a C-GET.
 
 What is stored can always go as it is: each (SOP class, transfer syntax) has a context with that syntax alone. What is
 not compressed, or may be decompressed, can go in Explicit or Implicit VR Little Endian besides (PS3.5 10.1): for those
-that are not proposed anyway the class has one context more.
+that are not proposed anyway the class has one context more. `choose` says on which of those accepted an instance goes.
+What a C-GET brings is to come as it is stored, too: as much is proposed as has room beside the request's own context.
+Nothing here fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice, product
 
-from dicomnode.dicom.classes import DECODED, NATIVE
-from dicomnode.rules.contexts import EXPLICIT_LE, IMPLICIT_LE, Proposal
+from dicomnode.dicom.classes import DECODED, NATIVE, STORAGE_CLASSES, TRANSFER_SYNTAXES
+from dicomnode.rules.contexts import EXPLICIT_LE, IMPLICIT_LE, STUDY_ROOT_GET, Proposal
 
 MOST = 128
 """Presentation contexts in one request: the odd numbers of a byte."""
@@ -19,6 +21,62 @@ MOST = 128
 Pair = tuple[str, str]
 """SOP class and transfer syntax, as stored."""
 _OTHERWISE = (EXPLICIT_LE, IMPLICIT_LE)
+
+_LIKELIEST = (
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, Selection Value 1
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.5",  # RLE Lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+)
+_SYNTAXES = tuple(dict.fromkeys((*_LIKELIEST, *TRANSFER_SYNTAXES)))
+"""The likeliest first: of many classes, only these have room."""
+_IMAGE = "1.2.840.10008.5.1.4.1.1"
+_COMMON = (
+    f"{_IMAGE}.2",  # CT
+    f"{_IMAGE}.4",  # MR
+    f"{_IMAGE}.1",  # Computed Radiography
+    f"{_IMAGE}.1.1",  # Digital X-Ray, for presentation
+    f"{_IMAGE}.1.2",  # Mammography, for presentation
+    f"{_IMAGE}.1.3",  # Intra-Oral X-Ray, for presentation
+    f"{_IMAGE}.6.1",  # Ultrasound
+    f"{_IMAGE}.3.1",  # Ultrasound Multi-frame
+    f"{_IMAGE}.7",  # Secondary Capture
+    f"{_IMAGE}.20",  # Nuclear Medicine
+    f"{_IMAGE}.128",  # PET
+    f"{_IMAGE}.130",  # Enhanced PET
+    f"{_IMAGE}.12.1",  # X-Ray Angiography
+    f"{_IMAGE}.12.2",  # X-Ray Radiofluoroscopy
+    f"{_IMAGE}.2.1",  # Enhanced CT
+    f"{_IMAGE}.4.1",  # Enhanced MR
+    f"{_IMAGE}.13.1.3",  # Breast Tomosynthesis
+    f"{_IMAGE}.88.59",  # Key Object Selection
+    f"{_IMAGE}.88.11",  # Basic Text SR
+    f"{_IMAGE}.88.22",  # Enhanced SR
+    f"{_IMAGE}.88.33",  # Comprehensive SR
+    f"{_IMAGE}.88.67",  # X-Ray Radiation Dose SR
+    f"{_IMAGE}.11.1",  # Grayscale Softcopy Presentation State
+    f"{_IMAGE}.104.1",  # Encapsulated PDF
+    f"{_IMAGE}.1.1.1",  # Digital X-Ray, for processing
+    f"{_IMAGE}.1.2.1",  # Mammography, for processing
+    f"{_IMAGE}.481.1",  # RT Image
+    f"{_IMAGE}.481.2",  # RT Dose
+    f"{_IMAGE}.481.3",  # RT Structure Set
+    f"{_IMAGE}.481.5",  # RT Plan
+    f"{_IMAGE}.66.4",  # Segmentation
+    f"{_IMAGE}.77.1.4",  # VL Photographic
+    f"{_IMAGE}.77.1.2",  # VL Microscopic
+    f"{_IMAGE}.9.1.1",  # 12-lead ECG
+    f"{_IMAGE}.4.2",  # MR Spectroscopy
+    f"{_IMAGE}.7.2",  # Multi-frame Grayscale Byte Secondary Capture
+    f"{_IMAGE}.7.4",  # Multi-frame True Color Secondary Capture
+)
+"""What is asked for where a partner does not say of which classes a study is."""
 
 
 def groups(pairs: Iterable[Pair], decompress: bool = False) -> list[tuple[Pair, ...]]:
@@ -56,6 +114,18 @@ def choose(accepted: Mapping[Pair, int], pair: Pair, decompress: bool = False) -
         if (pair[0], syntax) in accepted:
             return accepted[pair[0], syntax], syntax
     return None
+
+
+def likely(classes: Iterable[str]) -> list[Pair]:
+    """The pairs to propose for a C-GET of instances of these classes; of no known one, of the common ones."""
+    wanted = sorted(STORAGE_CLASSES.intersection(classes)) or _COMMON
+    return list(islice(((each, syntax) for syntax, each in product(_SYNTAXES, wanted)), MOST - 1))
+
+
+def for_get(pairs: Iterable[Pair]) -> list[Proposal]:
+    """The contexts for a C-GET (PS3.4 C.5.3): the request's own is the first; the requestor is SCP on the others."""
+    storage = (Proposal(2 * n + 1, abstract, (syntax,), (False, True)) for n, (abstract, syntax) in enumerate(pairs, 1))
+    return [Proposal(1, STUDY_ROOT_GET, (EXPLICIT_LE, IMPLICIT_LE)), *storage]
 
 
 def _contexts(pairs: Iterable[Pair], decompress: bool) -> list[tuple[str, tuple[str, ...]]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from dicomnode.dicom.classes import is_valid_uid
 from dicomnode.dicom.identifier import Key
+from dicomnode.dicom.instance import LONGEST
 from dicomnode.errors import BadIdentifier
 from dicomnode.rules import keys, ranges
 from dicomnode.rules.keys import Supported
@@ -63,6 +64,8 @@ _RANGES: Final[dict[str, tuple[Match, Callable[[str], ranges.Range], str]]] = {
 }
 _STAR: Final = _WILD | _RANGES.keys()  # PS3.4 C.2.2.2.4 has no wild cards in dates; what `*` means in one is plain
 _EMPTY: Final = '""'
+_MOST: Final = 100
+"""Values in a key that is no list of UIDs."""
 
 
 def of(key: Key, found: Supported, features: Features) -> Iterator[Term]:
@@ -73,10 +76,13 @@ def of(key: Key, found: Supported, features: Features) -> Iterator[Term]:
     value = key.value.strip(" \0")
     if not found.matched or _is_universal(value, found.vr):
         return
-    several = _several(value)
     if found.vr == "UI":
         yield Term(found.column, Match.UIDS, uids(found.keyword, value))
-    elif features.empty_value and value == _EMPTY:
+        return
+    several = _several(value)
+    if len(value) > LONGEST or len(several) > _MOST:
+        raise BadIdentifier(f"{found.keyword} has over {LONGEST} characters or {_MOST} values")
+    if features.empty_value and value == _EMPTY:
         yield Term(found.column, Match.EMPTY)
     elif features.multiple_value:
         yield from (_term((each,), found, features) for each in several if not _is_universal(each, found.vr))

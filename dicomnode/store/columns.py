@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from dicomnode.rules.keys import Computed
+from dicomnode.rules.keys import CREATOR, Computed
+from dicomnode.store.referrals import STATE
 from dicomnode.store.terms import LEVEL_OF, OF_STUDY, TABLE
 
 _OF_PATIENT: Final = (
@@ -17,12 +18,22 @@ _OF_PATIENT: Final = (
 _SEEN_OF_PATIENT: Final = (
     f"FROM studies u JOIN series m ON m.study = u.id JOIN instances c ON c.series = m.id AND SEEN(c) {_OF_PATIENT}"
 )
+
+
+def _states(which: str) -> str:
+    """How far the study is on its way to each partner."""
+    said = f"SELECT r.partner || ': ' || {STATE} AS said FROM referrals r WHERE r.study = t.id AND {which} ORDER BY 1"
+    return f"(SELECT group_concat(said, '\\') FROM ({said}))"
+
+
 _EITHER: Final = {
     Computed.INSTANCE_AVAILABILITY: "CASE WHEN t.quarantine = '' THEN 'ONLINE' ELSE 'UNAVAILABLE' END",
     Computed.SOP_CLASSES_IN_STUDY: "(SELECT group_concat(uid, '\\') FROM (SELECT DISTINCT c.sop_class_uid AS uid"
     f" {OF_STUDY} ORDER BY 1))",
+    Computed.PRIVATE_CREATOR: f"'{CREATOR}'",
 }
 _SUMMED: Final = _EITHER | {
+    Computed.REFERRAL_STATE: _states("1"),
     Computed.MODALITIES_IN_STUDY: "t.modalities",
     Computed.STUDY_SERIES: "t.series",
     Computed.STUDY_INSTANCES: "(SELECT sum(m.instances) FROM series m WHERE m.study = t.id)",
@@ -33,6 +44,7 @@ _SUMMED: Final = _EITHER | {
     f" {_OF_PATIENT})",
 }
 _COUNTED: Final = _EITHER | {
+    Computed.REFERRAL_STATE: _states("r.partner IN (SELECT value FROM json_each((SELECT who FROM caller)))"),
     Computed.MODALITIES_IN_STUDY: "(SELECT group_concat(modality, '\\') FROM (SELECT DISTINCT m.modality"
     f" {OF_STUDY} AND m.modality != '' ORDER BY 1))",
     Computed.STUDY_SERIES: f"(SELECT count(DISTINCT m.id) {OF_STUDY})",

@@ -7,10 +7,16 @@ In the index: `series.instances` (current and not evicted), and of those series 
 from __future__ import annotations
 
 from dicomnode.store.database import execute
-from dicomnode.store.migrations.m0004_query import COUNT_SERIES, COUNT_STUDIES
+
+_SERIES = """UPDATE series SET instances =
+    (SELECT count(*) FROM instances i WHERE i.series = series.id AND i.current AND i.evicted_at IS NULL)"""
+_STUDIES = """UPDATE studies SET
+    series = (SELECT count(*) FROM series m WHERE m.study = studies.id AND m.instances > 0),
+    modalities = coalesce((SELECT group_concat(modality, '\\') FROM (SELECT DISTINCT m.modality FROM series m
+        WHERE m.study = studies.id AND m.instances > 0 AND m.modality != '' ORDER BY 1)), '')"""
 
 
 def count() -> None:
     """Count everything anew. Reads all instances."""
-    execute(COUNT_SERIES)
-    execute(COUNT_STUDIES)
+    execute(_SERIES)
+    execute(_STUDIES)

@@ -35,10 +35,9 @@ from typing import Any, TypeVar
 import peewee
 
 from dicomnode.errors import IndexDamaged, OutOfResources, Unfinished
-from dicomnode.store import damaged
+from dicomnode.store import damaged, migrations
 from dicomnode.store.bell import Bell
 from dicomnode.store.functions import FUNCTIONS
-from dicomnode.store.migrations import steps
 from dicomnode.store.together import Together
 from dicomnode.store.volume import Volume
 
@@ -63,8 +62,6 @@ _ERRORS = (sqlite3.Error, peewee.PeeweeException)
 _OF_THE_DISK = frozenset(
     getattr(sqlite3, f"SQLITE_IOERR_{name}") for name in ("READ", "SHORT_READ", "WRITE", "FSYNC", "DIR_FSYNC")
 )
-_OLDEST = (3, 35, 0)
-"""The first SQLite that knows every statement of ours."""
 
 
 def _run(sql: str, values: tuple[object, ...]) -> sqlite3.Cursor:
@@ -148,28 +145,9 @@ class Database:
         return f"Database({self.path}, {len(self._commits)} waiting)"
 
     def migrate(self) -> list[str]:
-        """Bring the schema up to date; the names of the steps applied. Each is one transaction: a kill is harmless."""
-        if sqlite3.sqlite_version_info < _OLDEST:
-            raise OutOfResources(f"SQLite {sqlite3.sqlite_version} is too old: at least 3.35 is needed")
-        applied = []
+        """Bring the schema up to date; the names of the steps applied. Errors: see migrations."""
         with self.read(), self._turn():
-            if one("PRAGMA journal_mode")[0] != "wal":
-                raise OutOfResources("the index cannot have its log on this file system: use a local disk")
-            execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, at INTEGER NOT NULL)")
-            known = {name for (name,) in rows("SELECT name FROM migrations")}
-            if strange := known - {name for name, _ in steps()}:
-                raise OutOfResources(f"the index is of a newer version ({max(strange)}): run that version of dicomnode")
-            for name, script in steps():
-                if name not in known:
-                    self._apply(name, script)
-                    applied.append(name)
-        return applied
-
-    def _apply(self, name: str, script: str) -> None:
-        with self._sqlite.atomic("IMMEDIATE"):
-            for statement in _statements(script):
-                execute(statement)
-            execute("INSERT INTO migrations VALUES (?, ?)", name, time.time_ns() // 1000)
+            return migrations.apply(self._sqlite.connection())  # type: ignore[no-untyped-call]
 
     @contextmanager
     def read(self, stopped: Callable[[], bool] | None = None) -> Iterator[None]:
@@ -330,17 +308,6 @@ def _attempt(call: _Call, connection: sqlite3.Connection, begin: str, undo: str,
         connection.execute(undo)
     else:
         connection.execute(keep)
-
-
-def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, one at a time. A trigger has semicolons of its own."""
-    statement = ""
-    for part in script.split(";"):
-        statement += f"{part};"
-        if sqlite3.complete_statement(statement):
-            if statement.strip(" \n;"):
-                yield statement
-            statement = ""
 
 
 def index_of(data: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dicomnode.dicom import names, sounds
 from dicomnode.rules import ranges
+from dicomnode.store.tokens import tokens
 
 _OFFSET: Final = re.compile(r"[+-][0-9]{4}")
 
@@ -52,7 +53,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int]]] = {
-    "name_tokens": (sounds.tokens, 3),
+    "name_tokens": (tokens, 3),
     "text_values": (text_values, 1),
     "is_named": (is_named, 2),
     "is_alike": (sounds.is_alike, 2),

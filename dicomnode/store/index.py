@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
-from dicomnode.dicom import names, sequences
-from dicomnode.dicom.instance import ATTRIBUTES, SEQUENCES, Level, SopInstance
+from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
-from dicomnode.store import space
+from dicomnode.store import attributes, space
 from dicomnode.store.archive import Stored
 from dicomnode.store.database import execute, insert, one, rows
 
@@ -55,37 +53,16 @@ class AnotherVersion(DicomnodeError):
         self.instance, self.file = instance, file
 
 
-_STUDY = tuple(a.column for a in ATTRIBUTES if a.level in (Level.PATIENT, Level.STUDY))
-_SERIES = tuple(a.column for a in ATTRIBUTES if a.level is Level.SERIES)
-_IMAGE = tuple(a.column for a in ATTRIBUTES if a.level is Level.IMAGE)
-_of_series, _of_image = attrgetter(*_SERIES), attrgetter(*_IMAGE)
-_STUDY_SEQUENCES = tuple(s.column for s in SEQUENCES if s.level is Level.STUDY)
-_SERIES_SEQUENCES = tuple(s.column for s in SEQUENCES if s.level is Level.SERIES)
-_GROUPS = ("patient_name_alphabetic", "patient_name_ideographic", "patient_name_phonetic")
-
-
-def _insert_sql(table: str, columns: tuple[str, ...]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-
-
-def _update_sql(table: str, columns: tuple[str, ...]) -> str:
-    return f"UPDATE {table} SET {' = ?, '.join(columns)} = ? WHERE id = ?"
-
-
-_INSERT_STUDY = _insert_sql("studies", (*_STUDY, *_GROUPS, *_STUDY_SEQUENCES, "site", "received_at"))
-_INSERT_SERIES = _insert_sql("series", (*_SERIES, *_SERIES_SEQUENCES, "study"))
-_UPDATE_STUDY = _update_sql("studies", (*_STUDY, *_GROUPS, *_STUDY_SEQUENCES))
-_UPDATE_SERIES = _update_sql("series", (*_SERIES, *_SERIES_SEQUENCES))
 _FIND = """SELECT t.id, t.site, s.id, EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current)
     FROM studies t LEFT JOIN series s ON s.study = t.id AND s.series_instance_uid = ? WHERE t.study_instance_uid = ?"""
 _VERSIONS = """SELECT i.id, i.sha256, i.file, s.study, i.current, i.site, t.study_instance_uid, i.kind,
     i.evicted_at IS NOT NULL OR i.damage != '', i.version FROM instances i
     LEFT JOIN series s ON s.id = i.series LEFT JOIN studies t ON t.id = s.study
     WHERE i.sop_instance_uid = ? ORDER BY i.current DESC, i.version"""
-_INSERT_INSTANCE = _insert_sql(
+_INSERT_INSTANCE = attributes.insert_sql(
     "instances",
     (
-        *_IMAGE,
+        *attributes.OF_INSTANCE,
         *("series", "version", "kind", "current", "undecided", "transfer_syntax_uid", "file", "sha256", "size"),
         *("partner", "site", "calling_ae_title", "called_ae_title", "received_at", "notes"),
     ),
@@ -130,16 +107,16 @@ def _add(
     series = study = None
     if instance.study_instance_uid:
         found = one(_FIND, instance.series_instance_uid, instance.study_instance_uid)
-        study, owner, series, told = found or (new_study(instance, origin, issuer), origin.site, None, False)
+        study, owner, series, told = found or (attributes.new_study(instance, origin, issuer), origin.site, None, False)
         if owner != origin.site:
             kind = Kind.FOREIGN
         if series is None:
-            series = insert(_INSERT_SERIES, *_told_of_series(instance), study)
+            series = attributes.new_series(study, instance)
         elif kind is Kind.NEW and not told:  # what is said of it is what its first current instance said
-            describe_series(series, instance)
+            attributes.describe_series(series, instance)
     row = insert(
         _INSERT_INSTANCE,
-        *_of_image(instance),
+        *attributes.of_instance(instance),
         *(series, version, kind, kind is Kind.NEW, study is not None and kind in (Kind.CORRECTION, Kind.CONFLICT)),
         *(instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
         *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
@@ -151,33 +128,6 @@ def _add(
 def replace_file(instance: int, file: str) -> None:
     """The file of an instance is lost or damaged, and another with the same dataset has arrived."""
     execute("UPDATE instances SET file = ?, damage = '' WHERE id = ?", file, instance)
-
-
-def new_study(instance: SopInstance, origin: Origin, issuer: str) -> int:
-    """A new row for the study of an instance; its id."""
-    return insert(_INSERT_STUDY, *_told_of_study(instance, issuer), origin.site, origin.received_at)
-
-
-def describe_study(study: int, instance: SopInstance, issuer: str) -> None:
-    """Say of a study what one of its instances says. `issuer` is the site's own, for objects that name none."""
-    execute(_UPDATE_STUDY, *_told_of_study(instance, issuer), study)
-
-
-def describe_series(series: int, instance: SopInstance) -> None:
-    """Say of a series what one of its instances says."""
-    execute(_UPDATE_SERIES, *_told_of_series(instance), series)
-
-
-def _told_of_study(instance: SopInstance, issuer: str) -> tuple[str, ...]:
-    values = {column: getattr(instance, column) for column in _STUDY}
-    values["issuer_of_patient_id"] = instance.issuer_of_patient_id or issuer
-    packed = sequences.texts(instance)
-    return *values.values(), *names.groups(instance.patient_name), *(packed[column] for column in _STUDY_SEQUENCES)
-
-
-def _told_of_series(instance: SopInstance) -> tuple[str, ...]:
-    packed = sequences.texts(instance)
-    return *_of_series(instance), *(packed[column] for column in _SERIES_SEQUENCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +149,11 @@ def of_study(study: int) -> list[Kept]:
     """The current instances of a study that are kept, as routing sees them: by column, with `called` and `calling`."""
     columns = ("called", "calling", *(a.column for a in ATTRIBUTES))
     return [Kept(row[0], dict(zip(columns, row[1:], strict=True))) for row in rows(_KEPT, study)]
+
+
+def of_uid(sop_instance_uid: str) -> list[int]:
+    """Every kept version of an instance."""
+    return [row for (row,) in rows("SELECT id FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)]
 
 
 def as_indexed(instance: int) -> SopInstance:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dicomnode.store.database import one, rows
+from dicomnode.store.referrals import STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,6 @@ _OLDEST = """SELECT coalesce(min(opened_at), 0) FROM referrals
 _LANE = """SELECT paused_until, CASE WHEN failures THEN failing_since ELSE 0 END, CASE WHEN failures THEN reason ELSE ''
     END, hold, failures AND EXISTS (SELECT 1 FROM events e WHERE e.alarm AND e.at >= failing_since
     AND e.kind = 'partner rejects us' AND e.partner = partners.name) FROM partners WHERE name = ?"""
-_FAILED = """SELECT progress, count(*) FROM referrals r WHERE gate = 'open'
-    AND progress IN ('complete', 'sending', 'sent')
-    AND (EXISTS (SELECT 1 FROM transfers t WHERE t.referral = r.id AND t.state = 'held')
-      OR (EXISTS (SELECT 1 FROM transfers t WHERE t.referral = r.id AND t.state = 'dropped') AND NOT (progress = 'sent'
-        AND EXISTS (SELECT 1 FROM transfers t WHERE t.referral = r.id AND t.state = 'delivered'))))
-    AND NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = r.id AND t.state IN ('queued', 'active'))
-    GROUP BY progress"""
 
 
 def waiting(partner: str) -> Waiting:
@@ -54,15 +48,7 @@ def waiting(partner: str) -> Waiting:
 
 def referrals() -> dict[str, int]:
     """How many referrals are in each state, as `Referral.state` has it."""
-    found = rows("SELECT gate, progress, count(*) FROM referrals GROUP BY gate, progress")
-    states: dict[str, int] = {}
-    for gate, progress, count in found:
-        state = progress if gate == "open" else gate
-        states[state] = states.get(state, 0) + count
-    for progress, count in rows(_FAILED):
-        states[progress] -= count
-        states["failed"] = states.get("failed", 0) + count
-    return {state: count for state, count in states.items() if count}
+    return dict(rows(f"SELECT {STATE}, count(*) FROM referrals r GROUP BY 1"))
 
 
 def owed(since: int) -> int:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from dicomnode.dicom import names, sounds
+from dicomnode.dicom import names
 from dicomnode.dicom.instance import Level
 from dicomnode.rules.keys import Computed
 from dicomnode.rules.matching import Query
 from dicomnode.rules.terms import Match, Term
+from dicomnode.store import tokens
 from dicomnode.store.database import one
-from dicomnode.store.terms import GROUPS, Condition, among, between, glob, name_groups
+from dicomnode.store.terms import GROUPS, SOURCE, Condition, among, between, glob, name_groups
 
 _STEPS: Final = (10_000, 100_000)
 """How many rows of each path are counted: where every one is longer, the pages of everything have answers enough."""
@@ -42,7 +43,7 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Way:
     """Rows of `table` (t, s or i): those whose ids `found` selects, or those in a range of an index of it."""
 
     rank: Rank
@@ -53,8 +54,7 @@ class Path:
     @property
     def source(self) -> str:
         """The table, as FROM names it."""
-        name = {"t": "studies t", "s": "series s", "i": "instances i"}[self.table]
-        return f"{name} INDEXED BY {self.index}" if self.index else name
+        return f"{SOURCE[self.table]} INDEXED BY {self.index}" if self.index else SOURCE[self.table]
 
     @property
     def condition(self) -> Condition:
@@ -69,12 +69,12 @@ class Path:
         return int(one(f"SELECT count(*) FROM ({sql} LIMIT {than})", *self.found.values)[0]) < than
 
 
-def choose(query: Query, partners: Sequence[str]) -> Path | None:
+def choose(query: Query, partners: Sequence[str]) -> Way | None:
     """The path to take; None where no index leads to few enough of what is asked. `partners`: see search.Scope."""
     paths = [path for term in query.terms for path in _of_term(term, query.level)]
     if partners:
         referred = "SELECT study FROM referrals WHERE gate = 'open' AND partner IN (SELECT value FROM json_each(?))"
-        paths.append(Path(Rank.REFERRED, "t", Condition(referred, (json.dumps(partners),))))
+        paths.append(Way(Rank.REFERRED, "t", Condition(referred, (json.dumps(partners),))))
     paths.sort(key=lambda path: path.rank)
     if not paths or paths[0].rank < Rank.DATE:
         return paths[0] if paths else None
@@ -85,7 +85,7 @@ def choose(query: Query, partners: Sequence[str]) -> Path | None:
     return paths[-1] if paths[-1].rank is Rank.SCAN else None
 
 
-def _of_term(term: Term, level: Level) -> Iterator[Path]:
+def _of_term(term: Term, level: Level) -> Iterator[Way]:
     match term.column, term.match:
         case "sop_instance_uid", Match.UIDS:
             yield _by_instance(term, level)
@@ -93,48 +93,48 @@ def _of_term(term: Term, level: Level) -> Iterator[Path]:
             yield _by_series(term, level)
         case "study_instance_uid", Match.UIDS:
             found = among("study_instance_uid", term.values)
-            yield Path(Rank.STUDY, "t", _select("id", "studies", found))
+            yield Way(Rank.STUDY, "t", _select("id", "studies", found))
         case ("patient_id" | "accession_number"), Match.EQUAL:
-            yield Path(Rank.NUMBER, "t", _select("id", "studies", among(term.column, term.values)))
+            yield Way(Rank.NUMBER, "t", _select("id", "studies", among(term.column, term.values)))
         case ("patient_id" | "accession_number"), Match.WILDCARD:
             yield _by_prefix(term)
         case "study_date", (Match.DATES | Match.MOMENTS):
             low, high = (end[:8] for end in term.values)
-            yield Path(Rank.DATE, "t", between("t.study_date", low, high), "studies_date")
+            yield Way(Rank.DATE, "t", between("t.study_date", low, high), "studies_date")
         case "patient_name", (Match.NAME | Match.FUZZY):
             yield from _by_name(term)
         case ("modality" | Computed.MODALITIES_IN_STUDY), Match.EQUAL:
-            yield Path(Rank.MODALITY, "t", _select("study", "series", among("modality", term.values)))
+            yield Way(Rank.MODALITY, "t", _select("study", "series", among("modality", term.values)))
 
 
 def _select(column: str, source: str, where: Condition) -> Condition:
     return Condition(f"SELECT {column} FROM {source} WHERE {where.sql}", where.values)
 
 
-def _by_instance(term: Term, level: Level) -> Path:
+def _by_instance(term: Term, level: Level) -> Way:
     table, column, source = {
         Level.IMAGE: ("i", "i.id", "instances i"),
         Level.SERIES: ("s", "i.series", "instances i"),
     }.get(level, ("t", "s.study", "instances i CROSS JOIN series s ON s.id = i.series"))
-    return Path(Rank.INSTANCE, table, _select(column, source, among("i.sop_instance_uid", term.values)))
+    return Way(Rank.INSTANCE, table, _select(column, source, among("i.sop_instance_uid", term.values)))
 
 
-def _by_series(term: Term, level: Level) -> Path:
+def _by_series(term: Term, level: Level) -> Way:
     table, column = ("s", "id") if level in (Level.SERIES, Level.IMAGE) else ("t", "study")
-    return Path(Rank.SERIES, table, _select(column, "series", among("series_instance_uid", term.values)))
+    return Way(Rank.SERIES, table, _select(column, "series", among("series_instance_uid", term.values)))
 
 
 _NUMBERS: Final = {"patient_id": "studies_patient", "accession_number": "studies_accession"}
 
 
-def _by_prefix(term: Term) -> Path:
+def _by_prefix(term: Term) -> Way:
     """By how all the patterns begin; or, if one begins with a wild card, by all that there is in the index."""
     source = f"studies INDEXED BY {_NUMBERS[term.column]}"
     prefix = _prefix(term.values[0])
     if prefix and len(term.values) == 1:
-        return Path(Rank.PREFIX, "t", _select("id", source, _begins(term.column, prefix)))
+        return Way(Rank.PREFIX, "t", _select("id", source, _begins(term.column, prefix)))
     patterns = " OR ".join([f"{term.column} GLOB ?"] * len(term.values))
-    return Path(Rank.SCAN, "t", _select("id", source, Condition(patterns, tuple(map(glob, term.values)))))
+    return Way(Rank.SCAN, "t", _select("id", source, Condition(patterns, tuple(map(glob, term.values)))))
 
 
 def _prefix(pattern: str) -> str:
@@ -150,7 +150,7 @@ def _begins(column: str, prefix: str) -> Condition:
     return Condition(f"{column} >= ? AND {column} < ?", (prefix, after))
 
 
-def _by_name(term: Term) -> Iterator[Path]:
+def _by_name(term: Term) -> Iterator[Way]:
     """By the beginning of a group, where that is said, and nothing but that group; else by what names are made of."""
     (key, *others) = term.values
     groups = name_groups(key)
@@ -160,14 +160,14 @@ def _by_name(term: Term) -> Iterator[Path]:
     if prefix and term.match is Match.NAME and "=" not in key:
         parts = [_group(column, groups[0][1], prefix) for column in GROUPS]
         sql = " UNION ALL ".join(part.sql for part in parts)
-        yield Path(Rank.NAME, "t", Condition(sql, tuple(value for part in parts for value in part.values)))
+        yield Way(Rank.NAME, "t", Condition(sql, tuple(value for part in parts for value in part.values)))
         return
     patterns = dict.fromkeys(pattern for _, pattern in groups)
-    wanted = [tokens for pattern in patterns if (tokens := sounds.of_pattern(pattern))]
-    if term.match is Match.FUZZY and wanted and (alike := sounds.of_words(names.fold(key))):
+    wanted = [query for pattern in patterns if (query := tokens.of_pattern(pattern))]
+    if term.match is Match.FUZZY and wanted and (alike := tokens.of_words(names.fold(key))):
         wanted = [f"({' AND '.join(wanted)}) OR ({alike})"]
     if wanted:
-        yield Path(Rank.NAME, "t", Condition("SELECT rowid FROM names WHERE names MATCH ?", (" AND ".join(wanted),)))
+        yield Way(Rank.NAME, "t", Condition("SELECT rowid FROM names WHERE names MATCH ?", (" AND ".join(wanted),)))
 
 
 def _group(column: str, pattern: str, prefix: str) -> Condition:

@@ -260,10 +260,11 @@ def claimants() -> list[str]:
 _FREE = "state NOT IN ('active', 'skipped') AND hold != 'person'"
 
 
-def moved(referral: int, partner: str, instance: int, result: Result) -> None:
+def moved(referral: int, partner: str, instance: int, result: Result) -> bool:
     """Write down what a C-MOVE across a flow did. A failure there went to the caller: it queues nothing.
 
-    What a person has held or dropped meanwhile stays so, and what is skipped; an attempt is counted all the same.
+    What a person has held or dropped meanwhile stays so, and what is skipped; an attempt is counted all the same. False
+    where so the row does not say that it was delivered, and it was.
     """
     delivered = result.state is State.DELIVERED
     execute(
@@ -281,8 +282,11 @@ def moved(referral: int, partner: str, instance: int, result: Result) -> None:
         *(int(result.status is not None), result.status, delivered, result.reason, delivered, delivered, result.at),
         *(instance, partner, delivered),
     )
-    if one("SELECT confirmed_at IS NULL FROM transfers WHERE instance = ? AND partner = ?", instance, partner)[0]:
+    sql = "SELECT confirmed_at IS NULL, state FROM transfers WHERE instance = ? AND partner = ?"
+    unproven, state = one(sql, instance, partner)
+    if unproven:
         referrals.reopen(referral)
+    return not delivered or state == State.DELIVERED
 
 
 def lacks(ids: Iterable[int], now: int, why: str = "") -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
-from dicomnode.store import counts, damaged, index, integrity
+from dicomnode.store import attributes, counts, damaged, integrity
 from dicomnode.store.database import execute, one, rows
 from dicomnode.store.index import Recorded
 from dicomnode.store.salvage import UNKNOWN
@@ -131,7 +131,7 @@ def restore_study(row: Row, instance: SopInstance, origin: Origin, issuer: str) 
         "SELECT 1 FROM studies WHERE study_instance_uid = ?", instance.study_instance_uid
     ):
         return None
-    study = index.new_study(instance, origin, issuer)
+    study = attributes.new_study(instance, origin, issuer)
     told = one("SELECT study FROM series WHERE id = ?", row["series"])
     return _renumber("studies", study, told[0]) if told else study
 

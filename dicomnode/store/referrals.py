@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from dicomnode.store import completeness, gates
 from dicomnode.store.completeness import AND
@@ -152,12 +152,13 @@ class Referral:
     route: str
     progress: str
     gate: str
+    state: str
+    """The gate unless open, else the progress; `failed` where nothing moves, and one is held or all dropped."""
     reason: str
     instances: int
     delivered: int
     held: int
     dropped: int
-    waiting: int
     skipped: int
     confirmed: int
     proof: str
@@ -168,14 +169,15 @@ class Referral:
     sent_at: int | None
     confirmed_at: int | None
 
-    @property
-    def state(self) -> str:
-        """The gate unless open, else the progress; `failed` where nothing moves, and one is held or all dropped."""
-        if self.gate != Gate.OPEN:
-            return self.gate
-        lacking = self.held or (self.dropped and not (self.progress == Progress.SENT and self.delivered))
-        stuck = self.progress != Progress.RECEIVING and not self.waiting and lacking
-        return "failed" if stuck else self.progress
+
+def _any(states: str) -> str:
+    return f"EXISTS (SELECT 1 FROM transfers x WHERE x.referral = r.id AND x.state IN ({states}))"
+
+
+STATE: Final = f"""CASE WHEN r.gate != 'open' THEN r.gate WHEN r.progress IN ('receiving', 'confirmed') THEN r.progress
+    WHEN ({_any("'held'")} OR ({_any("'dropped'")} AND NOT (r.progress = 'sent' AND {_any("'delivered'")})))
+    AND NOT {_any("'queued', 'active'")} THEN 'failed' ELSE r.progress END"""
+"""The SQL of the state of referral r, as Referral has it."""
 
 
 def _count(states: str) -> str:
@@ -191,9 +193,9 @@ _REASON = f"""coalesce(nullif(r.reason, ''), nullif(s.quarantine, ''), nullif(s.
     nullif(trim(iif(r.progress = 'sent', r.unproven, '') || coalesce('; ' || {completeness.REMARK}, ''), '; '), ''),
     s.remark)"""
 _SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner,
-    replace(r.route, char(10), ', '), r.progress, r.gate, {_REASON},
+    replace(r.route, char(10), ', '), r.progress, r.gate, {STATE}, {_REASON},
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id), {_count("'delivered'")}, {_count("'held'")},
-    {_count("'dropped'")}, {_count("'queued', 'active'")}, {_count("'skipped'")},
+    {_count("'dropped'")}, {_count("'skipped'")},
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state = 'delivered' AND t.confirmed_at NOT NULL),
     r.proof, r.generation, r.opened_at, r.completed_at, r.begun_at, r.sent_at, r.confirmed_at
     FROM referrals r JOIN studies s ON s.id = r.study LEFT JOIN partners p ON p.name = r.partner"""

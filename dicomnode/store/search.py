@@ -20,7 +20,8 @@ from dicomnode.rules.matching import Query
 from dicomnode.store import paths, terms
 from dicomnode.store.columns import column
 from dicomnode.store.database import Database, Interrupted, each, rows
-from dicomnode.store.paths import Path
+from dicomnode.store.paths import Way
+from dicomnode.store.terms import SOURCE
 
 _PAGE = 200
 
@@ -87,7 +88,7 @@ class Located:
     sha256: str
     quarantine: str
 
-_NAMES: Final = {"t": "studies t", "s": "series s", "i": "instances i"}
+
 _JOINS: Final = {
     ("t", "t"): "",
     ("t", "s"): "CROSS JOIN series s ON s.study = t.id",
@@ -135,7 +136,7 @@ class _Search:
         self._visible = f"OURS(t) AND PRESENT({self._table})"
         self._told = terms.where(query.terms, query.level, own=own)
 
-    def ids(self, path: Path) -> array[int]:
+    def ids(self, path: Way) -> array[int]:
         """Row ids of the entities on a path that are asked for, in the order of arrival."""
         source = f"{path.source} {_JOINS[path.table, self._table]}"
         where = f"{path.condition.sql} AND {self._visible} AND {self._told.sql}"
@@ -152,7 +153,7 @@ class _Search:
             return []
         joins = _JOINS[self._table, self._table]
         sql = (
-            f"SELECT {self._columns} FROM json_each(?) j CROSS JOIN {_NAMES[self._table]} ON {self._own_id} = j.value"
+            f"SELECT {self._columns} FROM json_each(?) j CROSS JOIN {SOURCE[self._table]} ON {self._own_id} = j.value"
             f" {joins} WHERE {self._visible} ORDER BY j.key"
         )
         return rows(self._scope.spell(sql), self._scope.who, json.dumps(list(ids)))
@@ -171,7 +172,7 @@ class _Search:
     def _entities(self, after: tuple[object, ...]) -> tuple[Page, tuple[object, ...]]:
         """The next page of entities, and where it ends; () after the last."""
         sql = (
-            f"SELECT {self._own_id}, {self._columns} FROM {_NAMES[self._table]} {_JOINS[self._table, self._table]}"
+            f"SELECT {self._own_id}, {self._columns} FROM {SOURCE[self._table]} {_JOINS[self._table, self._table]}"
             f" WHERE {self._own_id} > ? AND {self._visible} AND {self._told.sql} ORDER BY 1 LIMIT {_PAGE}"
         )
         found = rows(self._scope.spell(sql), self._scope.who, *(after or (0,)), *self._told.values)

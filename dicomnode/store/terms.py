@@ -17,6 +17,8 @@ from dicomnode.rules.keys import Computed
 from dicomnode.rules.terms import Match, Term
 
 TABLE: Final = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.IMAGE: "i"}
+SOURCE: Final = {"t": "studies t", "s": "series s", "i": "instances i"}
+"""Each table, as FROM names it."""
 LEVEL_OF: Final[dict[str, Level]] = {
     **{attribute.column: attribute.level for attribute in BY_COLUMN.values()},
     **{sequence.column: sequence.level for sequence in SEQUENCES},

@@ -92,14 +92,14 @@ def shrugs(role: str) -> None:
 
 def forwards_early(role: str) -> None:
     """The forwarder takes an instance for delivered as soon as it was sent."""
-    from dicomnode.net import sending
+    from dicomnode.net.storing import Storing
 
-    def at_once(association: Any, instance: Any) -> int:
-        threading.Thread(target=status, args=(association, instance), daemon=True).start()
+    def at_once(*arguments: Any) -> int:
+        threading.Thread(target=status, args=arguments, daemon=True).start()
         return 0
 
-    status = sending.Association._status
-    sending.Association._status = at_once  # type: ignore[method-assign]
+    status = Storing._status
+    Storing._status = at_once  # type: ignore[method-assign]
 
 
 # -- nodes that are only quicker, or die when they are told to ----------------------------------------------------

@@ -11,6 +11,7 @@ import functools
 import os
 import resource
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,10 +113,10 @@ def _acceptor() -> None:
 
 
 def _forwarder() -> None:
-    from dicomnode.net.sending import Association
+    from dicomnode.net.storing import Storing
 
-    status = _around(Association._status, "forwarder before response", "forwarder after response")
-    Association._status = status  # type: ignore[method-assign]
+    status = _around(Storing._status, "forwarder before response", "forwarder after response")
+    Storing._status = status  # type: ignore[method-assign]
 
 
 def _housekeeper() -> None:
@@ -153,17 +154,17 @@ SELECT passing('recover in migration')
 def _recover() -> None:
     """`recover in migration`: a step of the schema that exists only while it is armed, and is never finished."""
     from dicomnode.operations import housekeep
-    from dicomnode.store import database
+    from dicomnode.store import migrations
 
     if os.path.exists(os.path.join(os.environ[_FOLDER], "recover in migration")):
-        steps, apply = database.steps, database.Database._apply
-        database.steps = lambda: [*steps(), ("m9999_strange", _STRANGE)]
+        steps, apply = migrations.steps, migrations._apply
+        migrations.steps = lambda: [*steps(), ("m9999_strange", _STRANGE)]
 
-        def applied(self: database.Database, name: str, script: str) -> None:
-            self._sqlite.connection().create_function("passing", 1, passing)
-            apply(self, name, script)
+        def applied(connection: sqlite3.Connection, name: str, script: str) -> None:
+            connection.create_function("passing", 1, passing)
+            apply(connection, name, script)
 
-        database.Database._apply = applied  # type: ignore[method-assign]
+        migrations._apply = applied
     housekeep.receive.adopt = _around(housekeep.receive.adopt, after="recover after adoption")
 
 

@@ -132,7 +132,7 @@ def test_find_at_each_level(near: Node) -> None:
 WRONG_FIND: list[tuple[list[str], int, list[str]]] = [
     (["NOBODY"], 2, ["no partner NOBODY", "partners list"]),
     (["SILENT"], 2, ["no host and port"]),
-    (["FARPACS", "PatientNmae=X"], 2, ["PatientNmae", "keyword"]),
+    (["FARPACS", "PatientNmae=X"], 2, ["PatientNmae", "keyword", "did you mean PatientName?"]),
     (["FARPACS", "00020010=1.2"], 2, ["keyword"]),
     (["FARPACS", "QueryRetrieveLevel=STUDY"], 2, ["--level"]),
     (["FARPACS", "--level", "SERIES"], 2, ["StudyInstanceUID"]),
@@ -206,7 +206,7 @@ def test_get(near: Node, tmp_path: Path) -> None:
 def test_get_of_what_is_not_there(near: Node, tmp_path: Path) -> None:
     done = near.cli("get", "FARPACS", "1.2.3.4.5", "--into", str(tmp_path / "got"))
     assert done.code == 1, done
-    assert "nothing was sent" in done.out
+    assert "no such study, or does not show it to us" in done.out
     _fails(near.cli("get", "FARPACS", "../x", "--into", str(tmp_path)), 2, "no UID")
 
 

@@ -91,7 +91,7 @@ def by_modality(study: Study) -> Iterable[Keys]:
 
 def by_prefix(study: Study) -> Iterable[Keys]:
     name = _latin(study)
-    return [(("PatientName", f"{name[:length]}*"),) for length in range(3, len(name))]
+    return [(("PatientName", f"{name[:length]}*"),) for length in range(3, len(name) + 1)]
 
 
 def _latin(study: Study) -> str:
@@ -195,25 +195,34 @@ Questions = Mapping[str, Sequence[Question]]
 @cache
 def _questions(count: int) -> Questions:
     """By case; each has as many answers as it says. The studies are made twice: a million would not fit into memory."""
-    asked = {case.name: shared(case, count) for case in CASES}
+    asked = shared(CASES, count)
     finds: dict[Keys, set[str]] = defaultdict(set)
+    everything = []
     for study in hoard.studies(count):
+        everything.append(study.uid)
         for case in CASES:
             for keys in asked[case.name] & set(case.keys(study)):
                 finds[keys].add(study.uid)
     found = {
         case.name: [_question(keys, finds[keys], case.counts) for keys in sorted(asked[case.name])] for case in CASES
     }
-    return found | {EVERYTHING: [_question((), (study.uid for study in hoard.studies(count)), counts=False)]}
+    return found | {EVERYTHING: [_question((), everything, counts=False)]}
 
 
-def shared(case: Case, count: int) -> set[Keys]:
-    """Some of the keys that find just so many studies."""
-    shared = Counter(keys for study in hoard.studies(count) for keys in case.keys(study))
-    exact = [keys for keys, times in shared.items() if times == case.matches]
-    if not exact:
-        raise LoadFailed(f"among {count:,} studies no question is answered by {case.matches}")
-    return set(islice(exact, _MOST))
+def shared(cases: Sequence[Case], count: int) -> dict[str, set[Keys]]:
+    """For each case, some of the keys that find just so many studies."""
+    times: dict[str, Counter[Keys]] = {case.name: Counter() for case in cases}
+    for study in hoard.studies(count):
+        for case in cases:
+            times[case.name].update(case.keys(study))
+    found = {case.name: _exact(times[case.name], case.matches) for case in cases}
+    if missing := [name for name, keys in found.items() if not keys]:
+        raise LoadFailed(f"among {count:,} studies there is no question {', '.join(missing)}")
+    return found
+
+
+def _exact(times: Counter[Keys], matches: int) -> set[Keys]:
+    return set(islice((keys for keys, found in times.items() if found == matches), _MOST))
 
 
 def _question(keys: Keys, finds: Iterable[str], counts: bool) -> Question:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.dicom.part10 import Origin
-from dicomnode.store import counts, index, recover, space
+from dicomnode.store import attributes, counts, recover, space
 from dicomnode.store.database import Database, execute, execute_all, index_of, one, rows
 from tests.bench.people import Patient, patient
 
@@ -148,7 +148,7 @@ def _settle() -> None:
 
 def _add(block: list[Study]) -> None:
     (last,) = one("SELECT coalesce(max(id), 0) FROM series")
-    numbers = [(index.new_study(_told(study), _origin(study), "HARBOUR"), study) for study in block]
+    numbers = [(attributes.new_study(_told(study), _origin(study), "HARBOUR"), study) for study in block]
     execute_all(
         _insert("series", study="?", series_instance_uid="?", modality="?", series_number="?", body_part_examined="?"),
         [

@@ -9,7 +9,7 @@ import pytest
 from dicomnode.config.model import Partner
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.net.requestor import Requestor
-from dicomnode.operations.ports import Arriving, Retrieved, Suboperations, Watch
+from dicomnode.operations.ports import Arriving, Retrieved, Suboperations, Waiting
 from dicomnode.rules.admission import Command
 from tests import fakes
 from tests.conformance.archive import BUC, CT, SR, below, labels, sample, uid_of
@@ -145,8 +145,8 @@ def test_a_question_is_cancelled(tmp_path: Path) -> None:
     assert cancel.dataset is None
 
 
-def _watch() -> Watch:
-    return Watch(never, lambda counts: None)
+def _watch() -> Waiting:
+    return Waiting(never, lambda counts: None)
 
 
 @case("R212-a-move-without-pending-and-without-counters")
@@ -161,7 +161,7 @@ def test_a_move_of_which_nothing_is_said(tmp_path: Path) -> None:
 def test_a_move(asks: tuple[Requestor, Partner], destination: Receiver) -> None:
     requestor, partner = asks
     told: list[Suboperations] = []
-    watch = Watch(never, told.append, lambda: len(destination.received))
+    watch = Waiting(never, told.append, lambda: len(destination.received))
     retrieved = requestor.move(partner, identifier("STUDY", STUDY=uid_of("1.1")), "CASEDST", watch)
     assert (retrieved.status, retrieved.counts.completed, retrieved.counts.failed) == (0, 4, 0)
     assert labels(each.sop_instance for each in destination.received) == below("1.1")

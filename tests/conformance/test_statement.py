@@ -12,6 +12,8 @@ import pytest
 
 from dicomnode import errors
 from dicomnode.config.model import Limits
+from dicomnode.dicom.keywords import show
+from dicomnode.net import suboperations
 from dicomnode.rules import contexts, keys, negotiated
 from dicomnode.rules.keys import LEVELS, SUPPORTED, Supported
 
@@ -128,12 +130,37 @@ def test_every_sop_class_of_a_service_is_named() -> None:
         assert uid in section()
 
 
+def test_the_private_keys_are_those_of_the_code() -> None:
+    for tag, of in keys.PRIVATE.items():
+        assert show(tag) in section(), of.keyword
+    assert f"{show(min(keys.PRIVATE))} is `{keys.CREATOR}`" in section()
+
+
+def statuses(operation: str) -> set[str]:
+    """Those that the README has of one operation, or of several together."""
+    found: dict[str, set[str]] = {}
+    name = ""
+    for line in table("Statuses").splitlines()[2:]:
+        cells = [cell.strip() for cell in line.split("|")[1:3]]
+        name = cells[0] or name
+        found.setdefault(name, set()).update(cells[1].split(", "))
+    return found[operation]
+
+
 def test_every_status_is_named() -> None:
     kinds = [
         each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.DicomnodeError)
     ]
     for kind in kinds:
         assert f"{kind.status:04X}H" in section(), kind.__name__
+
+
+def test_what_a_retrieve_is_refused_with_is_named() -> None:
+    """What an error is called there, and not what it is called elsewhere (PS3.4 C.4.2.1.5)."""
+    named = statuses("C-MOVE, C-GET")
+    for otherwise, status in suboperations._REFUSED.items():
+        assert f"{status:04X}H" in named
+        assert f"{otherwise:04X}H" not in named
 
 
 def test_every_feature_is_named() -> None:

@@ -5,7 +5,7 @@ any, and their modalities; it has as many instances as its series. Triggers keep
 an instance, at the cost of one row for each, and of the study's only with the first or the last of a series.
 
 `studies_date` has in it what a list of a day or a month is narrowed by, so that only those studies are read that are
-found. `names` has the tokens of each study's name (dicom/sounds.py), and nothing else: it is searched, and never read.
+found. `names` has the tokens of each study's name (store/tokens.py), and nothing else: it is searched, and never read.
 """
 
 _COUNTS = "{0}.current AND {0}.evicted_at IS NULL"
@@ -13,9 +13,9 @@ _OLD, _NEW = _COUNTS.format("OLD"), _COUNTS.format("NEW")
 _TOLD = """series = (SELECT count(*) FROM series m WHERE m.study = studies.id AND m.instances > 0),
     modalities = coalesce((SELECT group_concat(modality, '\\') FROM (SELECT DISTINCT m.modality FROM series m
         WHERE m.study = studies.id AND m.instances > 0 AND m.modality != '' ORDER BY 1)), '')"""
-COUNT_SERIES = """UPDATE series SET instances = (SELECT count(*) FROM instances i
+_COUNT_SERIES = """UPDATE series SET instances = (SELECT count(*) FROM instances i
     WHERE i.series = series.id AND i.current AND i.evicted_at IS NULL)"""
-COUNT_STUDIES = f"UPDATE studies SET {_TOLD}"
+_COUNT_STUDIES = f"UPDATE studies SET {_TOLD}"
 _TOKENS = "name_tokens({0}.patient_name_alphabetic, {0}.patient_name_ideographic, {0}.patient_name_phonetic)"
 
 SQL = f"""
@@ -33,8 +33,8 @@ ALTER TABLE series ADD COLUMN instances INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE instances ADD COLUMN timezone_offset_from_utc TEXT NOT NULL DEFAULT '';
 ALTER TABLE instances ADD COLUMN image_type TEXT NOT NULL DEFAULT '';
 
-{COUNT_SERIES};
-{COUNT_STUDIES};
+{_COUNT_SERIES};
+{_COUNT_STUDIES};
 
 DROP INDEX studies_date;
 CREATE INDEX studies_date ON studies (study_date, site, series, modalities,

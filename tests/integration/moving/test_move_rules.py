@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.kit import STORAGE_CT, events, rows
+from tests.integration.kit import STORAGE_CT, events, query, rows
 from tests.integration.moving.kit import (
     CONTEXTS,
     PATIENT_ROOT_MOVE,
@@ -18,9 +18,9 @@ from tests.integration.moving.kit import (
     whole,
 )
 from tests.node import Node
-from tests.samples import Sample, make_instance
+from tests.samples import Sample, decode, make_instance
 from tests.upper_layer import EXPLICIT_LE
-from tests.wire import Association, Receiver
+from tests.wire import STUDY_ROOT_FIND, Association, Receiver
 
 # -- where to --------------------------------------------------------------------------------------------------
 
@@ -155,6 +155,22 @@ def test_the_public_side_may_fetch_what_was_referred_to_it_and_nothing_else(node
         missing = move(caller, "STUDY", "PUB_WS", StudyInstanceUID="1.2.3")
         assert move(caller, "STUDY", "PUB_WS", StudyInstanceUID=own[0].study) == missing
         assert move(caller, "STUDY", "RAD_WS", StudyInstanceUID=referred[0].study)["status"] == 0xA801
+
+
+def test_a_private_key_asks_how_far_a_referral_is(node: Node, public: Receiver) -> None:
+    made = study(node, "asked after", called="TO_GENERAL")
+    asked = query("STUDY", {"StudyInstanceUID": made[0].study, "00090010": "DICOMNODE", "00091001": ""})
+    with node.associate("RAD_WS", [(STUDY_ROOT_FIND, [EXPLICIT_LE])], timeout=30) as caller:
+
+        def is_sent() -> bool:
+            (status, raw), (final, _) = caller.find(STUDY_ROOT_FIND, asked)
+            assert (status, final) == (0xFF00, 0)
+            match = decode(raw)
+            assert (match[0x00090010].VR, match[0x00090010].value, match[0x00091001].VR) == ("LO", "DICOMNODE", "LO")
+            return str(match[0x00091001].value) == "PUBPACS: sent"
+
+        node.wait_until(is_sent, 20, "the referral to be sent")
+    assert arrived(public) == whole(made)
 
 
 def test_a_workstation_that_may_only_query_may_not_move(node: Node) -> None:

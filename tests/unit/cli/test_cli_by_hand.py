@@ -1,8 +1,7 @@
-"""find, move and import on the command line: what needs no partner that answers well, and no node that runs."""
+"""find, move, send and import on the command line: what needs no partner that answers well, and no node that runs."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -12,14 +11,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dicomnode.cli import calling, main
+from dicomnode.cli import by_hand, main
 from dicomnode.operations import import_files
 from dicomnode.run import premises
 from dicomnode.store.database import rows
 from tests import fakes, samples
-from tests.samples import Sample, encode, make_instances
+from tests.samples import Sample, decode, encode, make_instances
 from tests.script import PENDING, Says, Script, row
-from tests.upper_layer import Message
+from tests.upper_layer import EXPLICIT_LE, Message
 
 MADE = make_instances(3, seed="by hand")
 
@@ -68,30 +67,6 @@ def test_import_where_the_node_does_not_run(folder: Path) -> None:
     assert not list((folder / "data" / "incoming").glob("*/*.part"))
 
 
-def test_nobody_starts_the_node_meanwhile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[object] = []
-    real = fakes.Archive.prepare
-
-    def prepare(self: fakes.Archive) -> None:
-        seen.append(premises.running(folder / "data"))
-        locks = [path for path in (folder / "data" / "run").glob("*.lock") if path.name != "node.lock"]
-        seen.extend(_is_held(path) for path in locks)
-        real(self)
-
-    monkeypatch.setattr(fakes.Archive, "prepare", prepare)
-    assert cli(folder, "import", disc(folder, MADE), "--from", "CT1").exit_code == 0
-    assert seen == [(os.getpid(), 0), True]
-
-
-def _is_held(path: Path) -> bool:
-    with path.open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
 def test_nothing_is_imported_while_the_index_is_being_made(folder: Path) -> None:
     """Whoever has the folder and does not serve yet starts, or rebuilds the index: both would miss what comes in."""
     lock = premises.lock(folder / "data")
@@ -112,7 +87,7 @@ def test_an_import_ends_with_the_node_that_it_is_beside(folder: Path, monkeypatc
     monkeypatch.setattr(import_files, "_HANDS", 1)
     done = cli(folder, "import", disc(folder, MADE), "--from", "CT1")
     monkeypatch.undo()
-    assert (done.exit_code, done.stdout) == (1, "2 instances in custody\n")
+    assert (done.exit_code, done.stdout) == (1, "2 instances in custody, 1 not tried\n")
     assert "the node was stopped" in done.stderr
     assert len(indexed(folder)) == 2
 
@@ -146,9 +121,14 @@ def test_import_into_a_node_that_has_never_run(tmp_path: Path) -> None:
 
 def find(folder: Path, says: Says, *arguments: str) -> Result:
     with Script(says) as script:
-        text = fakes.CONFIG.replace("host: 10.9.0.5, port: 104", f"host: 127.0.0.1, port: {script.port}")
-        (folder / "dicomnode.yaml").write_text(text)
-        return cli(folder, "find", "PUBPACS", *arguments)
+        return cli(_at(folder, script), "find", "PUBPACS", *arguments)
+
+
+def _at(folder: Path, script: Script) -> Path:
+    """The folder, of a node to which the script is PUBPACS."""
+    text = fakes.CONFIG.replace("host: 10.9.0.5, port: 104", f"host: 127.0.0.1, port: {script.port}")
+    (folder / "dicomnode.yaml").write_text(text)
+    return folder
 
 
 @pytest.fixture
@@ -190,6 +170,43 @@ def test_a_wrong_answer_is_shown_for_what_it_is(bare: Path) -> None:
     assert "patient_birth_date" not in second, "it was not asked for"
 
 
+@pytest.mark.parametrize(("status", "warned"), [(0xFF00, False), (0xFF01, True)])
+def test_a_key_that_restricted_nothing_is_said(bare: Path, status: int, warned: bool) -> None:
+    def says(script: Script, message: Message) -> None:
+        script.respond(message, status, encode(row(PatientID="1")))
+        script.respond(message, 0)
+
+    done = find(bare, says, "0009,1001=3")
+    assert done.exit_code == 0
+    assert ("PUBPACS does not support every key" in done.stderr) == warned
+
+
+def test_a_key_may_be_a_column_of_the_answers(bare: Path) -> None:
+    def says(script: Script, message: Message) -> None:
+        asked = decode(message.dataset or b"")
+        script.respond(message, PENDING, encode(row(PatientID=asked.PatientID, StudyDate=asked.StudyDate)))
+        script.respond(message, 0)
+
+    (found,) = json.loads(find(bare, says, "patient_id=P1", "study_date=20260101", "--json").stdout)
+    assert (found["patient_id"], found["study_date"]) == ("P1", "20260101")
+
+
+@pytest.mark.parametrize(("key", "meant"), [("PatientId=1", "PatientID"), ("study_dat", "StudyDate"), ("*", None)])
+def test_a_key_that_is_misspelt(bare: Path, key: str, meant: str | None) -> None:
+    done = find(bare, hostile, key)
+    assert done.exit_code == 2
+    assert (f"did you mean {meant}? write a keyword" in done.stderr) == bool(meant)
+    assert "such as PatientID" in done.stderr
+
+
+def test_who_takes_no_queries_of_ours(bare: Path) -> None:
+    with Script(hostile, accepts=None) as script:
+        done = cli(_at(bare, script), "find", "PUBPACS")
+    assert done.exit_code == 1
+    assert "PUBPACS does not accept Study Root" in done.stderr
+    assert "give REFERNODE the right to it there" in done.stderr
+
+
 def test_what_came_before_a_failure_is_shown(bare: Path) -> None:
     def says(script: Script, message: Message) -> None:
         script.respond(message, PENDING, encode(row(PatientID="BEFORE")))
@@ -221,6 +238,7 @@ MOVED = [  # final status, counters, whether all is well
     (0xB000, (2, 1, 0), False),
     (0xB000, None, False),
     (0xA702, (0, 3, 0), False),
+    (0xA801, None, False),
     (0xFE00, (2, 0, 0), False),
 ]
 
@@ -235,12 +253,46 @@ def test_how_a_move_ended(tmp_path: Path, status: int, counts: tuple[int, int, i
         script.respond(message, status, failed, ErrorComment="so it is", **said)
 
     with Script(says) as script:
-        text = fakes.CONFIG.replace("host: 10.9.0.5, port: 104", f"host: 127.0.0.1, port: {script.port}")
-        (tmp_path / "dicomnode.yaml").write_text(text)
-        done = cli(tmp_path, "move", "PUBPACS", "1.2.3", "--to", "PUB_WS")
+        done = cli(_at(tmp_path, script), "move", "PUBPACS", "1.2.3", "--to", "PUB_WS")
     assert done.exit_code == (0 if well else 1)
     assert f"({status:04X}H): so it is" in done.stdout
     assert ("1.2.3.9 was not sent" in done.stderr) == bool(failed)
+    assert ("does not say how many" in done.stdout) == (counts is None and status != 0xA801)
+    assert ("has no such study, or does not show it to us" in done.stdout) == (status == 0 and counts == (0, 0, 0))
+
+
+def _aborts(script: Script, message: Message) -> None:
+    script.channel.socket.close()
+
+
+@pytest.mark.parametrize(("accepts", "begun"), [(EXPLICIT_LE, True), (None, False)])
+def test_how_far_it_came_is_said_to_be_unknown_where_it_began(tmp_path: Path, accepts: str | None, begun: bool) -> None:
+    with Script(_aborts, accepts=accepts) as script:
+        done = cli(_at(tmp_path, script), "move", "PUBPACS", "1.2.3", "--to", "PUB_WS")
+    assert done.exit_code == 1
+    assert ("how far it came is not known" in done.stderr) == begun
+    assert not begun or "PUBPACS@127.0.0.1" in done.stderr
+
+
+def test_who_cannot_be_reached_has_begun_nothing(tmp_path: Path) -> None:
+    with Script(_aborts) as script:
+        _at(tmp_path, script)
+    done = cli(tmp_path, "move", "PUBPACS", "1.2.3", "--to", "PUB_WS")
+    assert done.exit_code == 1
+    assert "not known" not in done.stderr
+
+
+# -- send ------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_not_tried_is_counted_and_why_is_said(folder: Path) -> None:
+    with Script(_aborts) as script:
+        _at(folder, script)
+    done = cli(folder, "send", disc(folder, MADE), "--to", "PUBPACS")
+    assert done.exit_code == 1
+    assert done.stdout.endswith(", 3 not tried\n")
+    assert "the rest was not tried: PUBPACS@127.0.0.1:" in done.stderr
+    assert "`dicomnode partners echo PUBPACS`" in done.stderr
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------------
@@ -248,13 +300,14 @@ def test_how_a_move_ended(tmp_path: Path, status: int, counts: tuple[int, int, i
 
 @pytest.fixture
 def handler() -> Iterator[object]:
-    before = signal.getsignal(signal.SIGINT)
-    yield before
+    """Python's own, whatever whoever started the tests has set."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
     signal.signal(signal.SIGINT, before)
 
 
 def test_the_first_ctrl_c_asks_and_the_second_ends(handler: object) -> None:
-    with calling.interruptible() as stopped:
+    with by_hand.interruptible() as stopped:
         assert not stopped()
         signal.raise_signal(signal.SIGINT)
         assert stopped()

@@ -49,11 +49,11 @@ WORDS: list[tuple[dict[str, Any], str]] = [
     ({"proof": "none"}, "sent, partner cannot confirm"),
     ({"dropped": 2}, "sent, 2 not accepted"),
     ({"dropped": 2, "proof": "none"}, "sent, 2 not accepted, partner cannot confirm"),
-    ({"progress": "confirmed", "proof": "find"}, "confirmed"),
-    ({"gate": "held", "proof": "none"}, "held"),
-    ({"progress": "sending", "held": 1}, "failed"),
-    ({"progress": "sending", "dropped": 1}, "failed"),
-    ({"progress": "receiving"}, "receiving"),
+    ({"progress": "confirmed", "state": "confirmed", "proof": "find"}, "confirmed"),
+    ({"gate": "held", "state": "held", "proof": "none"}, "held"),
+    ({"held": 1, "state": "failed"}, "failed"),
+    ({"progress": "sending", "dropped": 1, "state": "failed"}, "failed"),
+    ({"progress": "receiving", "state": "receiving"}, "receiving"),
 ]
 
 

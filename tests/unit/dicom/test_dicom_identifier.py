@@ -41,6 +41,7 @@ def query() -> Dataset:
         asked.StudyInstanceUID = ["1.2.3", "CONF*"]
         asked.Rows = 512
         asked.ReferencedStudySequence = [Dataset()]
+        asked.add_new(0x00090010, "LO", "CREATOR")
         asked.add_new(0x00091010, "LO", "private")
     return asked
 
@@ -55,6 +56,7 @@ def test_keys_come_as_they_were_asked(implicit: bool) -> None:
         Key(0x00080054, "AE", "NODE"),
         Key(0x00080061, "CS", "CT\\MR"),
         Key(0x00081110, "SQ", "", ((),)),
+        Key(0x00090010, "LO", "CREATOR"),
         Key(0x00091010, "UN", "private"),
         Key(0x00100010, "PN", "Jérôme*"),
         Key(0x00100020, "LO", ""),
@@ -267,3 +269,9 @@ def test_the_wrong_syntax_is_refused() -> None:
 def test_the_size_is_capped() -> None:
     with pytest.raises(BadIdentifier, match="4 MiB"):
         identifier.decode(struct.pack("<HHL", 0x10, 0x4000, 4 * 1024 * 1024) + bytes(4 * 1024 * 1024), implicit=True)
+
+
+def test_what_is_asked_by_tags() -> None:
+    found = identifier.of("SERIES", {identifier.STUDY: "1.2", identifier.SERIES: "", 0x00201209: "", 0x00091001: "x"})
+    keys = [("UI", "1.2"), ("UI", ""), ("IS", ""), ("UN", "x")]
+    assert (found.level, [(key.vr, key.value) for key in found.keys]) == ("SERIES", keys)

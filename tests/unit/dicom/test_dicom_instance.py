@@ -5,8 +5,9 @@ from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from dicomnode.dicom import instance
 from dicomnode.dicom.instance import ATTRIBUTES, BY_COLUMN, BY_TAG, SEQUENCES, Level, SopInstance, Written
+from dicomnode.dicom.syntaxes import EXPLICIT
 
-LITTLE = Written(implicit=False, little_endian=True)
+LITTLE = Written(EXPLICIT)
 
 
 def test_sop_instance_has_a_field_for_each_attribute_in_their_order() -> None:
@@ -95,3 +96,12 @@ def test_nothing_is_assumed_of_a_code() -> None:
     """(0008,0005) does not apply to CS, and what is assumed in its place does not either."""
     values = {0x00080060: (b"CS", "王".encode("big5"))}
     assert instance.build(values, "1.2", LITTLE._replace(assumed="BIG5"), []).modality != "王"
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1024, 1024), (1025, 1024), (60_000, 1024)])
+def test_of_a_book_in_a_short_attribute_the_beginning_is_indexed(length: int, kept: int) -> None:
+    notes: list[str] = []
+    found = instance.build({0x00081030: (b"LO", b"x" * length)}, "1.2", LITTLE, notes)
+    assert found.study_description == "x" * kept
+    said = ["of the text in (0008,1030), the first 1024 characters are indexed"]
+    assert list(found.notes) == (said if length > kept else [])

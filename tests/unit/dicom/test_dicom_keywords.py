@@ -8,7 +8,7 @@ from dicomnode.dicom import keywords
 from dicomnode.dicom.instance import ATTRIBUTES
 
 
-@pytest.mark.parametrize("text", ["PatientID", "00100020", "(0010,0020)", "0010,0020"])
+@pytest.mark.parametrize("text", ["PatientID", "patient_id", "00100020", "(0010,0020)", "0010,0020"])
 def test_a_tag(text: str) -> None:
     assert keywords.tag(text) == 0x00100020
 
@@ -18,8 +18,14 @@ def test_what_is_none(text: str) -> None:
     assert keywords.tag(text) is None
 
 
+@pytest.mark.parametrize("text", ["PatientId", "patientid", "PatientIDs", "patient_ID"])
+def test_what_may_be_meant(text: str) -> None:
+    assert keywords.near(text) == "PatientID"
+    assert keywords.near("*") == keywords.near("") == ""
+
+
 def test_what_is_known_of_it() -> None:
-    assert (keywords.vr(0x00100010), keywords.vr(0x00091001), keywords.vr(0x00280106)) == ("PN", "UN", "US")
+    assert keywords.show(0x0010002A) == "(0010,002A)"
     assert keywords.is_multiple(0x00080061)
     assert not keywords.is_multiple(0x00100020)
     assert not keywords.is_multiple(0x00091001)

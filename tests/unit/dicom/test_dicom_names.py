@@ -110,6 +110,13 @@ def test_nothing_is_warned_or_logged(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_what_cannot_be_encoded(text: str, character_set: str) -> None:
     assert not names.encodable(text, character_set)
+
+
+@pytest.mark.parametrize("text", ["ﾔ¥", "山田‾"])
+@pytest.mark.parametrize("character_set", ["ISO_IR 13", "ISO 2022 IR 13\\ISO 2022 IR 87", "\\ISO 2022 IR 87"])
+def test_a_yen_is_not_written_where_it_would_be_read_as_a_backslash(text: str, character_set: str) -> None:
+    assert not names.encodable(text, character_set)
+    assert names.encodable(text, "ISO_IR 192")
     with pytest.raises(UnicodeError):
         names.encode(text, "LO", character_set)
 

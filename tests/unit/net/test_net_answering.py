@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dicomnode.errors import OutOfResources, Unreadable
-from dicomnode.net import answering
+from dicomnode.net import answering, suboperations
+from dicomnode.rules.contexts import IMPLICIT_LE, PATIENT_ROOT_GET, PATIENT_ROOT_MOVE
 
 WENT_WRONG = [
     (Unreadable("cut short"), 0xC000, "cut short"),
@@ -30,3 +34,14 @@ def test_what_goes_well_is_no_problem() -> None:
     with answering.answered() as problem:
         pass
     assert problem == []
+
+
+@pytest.mark.parametrize("uid", [PATIENT_ROOT_MOVE, PATIENT_ROOT_GET])
+@pytest.mark.parametrize(("charset", "expected"), [("ISO_IR 100", "Ärzte-1"), ("ISO_IR 144", "Фrzte-1")])
+def test_what_a_retrieval_names_is_read_in_the_caller_s_character_set(uid: str, charset: str, expected: str) -> None:
+    value = b"\xc4rzte-1 "
+    data = b"\x08\0\x52\0\x08\0\0\0PATIENT \x10\0\x20\0" + len(value).to_bytes(4, "little") + value
+    assoc: Any = SimpleNamespace(partner=SimpleNamespace(charset=charset), features={})
+    context: Any = SimpleNamespace(transfer_syntax=[IMPLICIT_LE], abstract_syntax=uid)
+    asked = suboperations.asked(assoc, SimpleNamespace(Identifier=BytesIO(data)), context)
+    assert asked.identifier.value(0x00100020).strip() == expected

@@ -122,6 +122,14 @@ def test_one_process_does_them_all_and_is_gone_when_it_is_closed() -> None:
     assert process.wait(30) == -signal.SIGKILL
 
 
+def test_it_is_in_nobodys_way(shared: Decoder) -> None:
+    """Below those who receive and send; and a Ctrl-C that is meant for the node is no verdict on an instance."""
+    decompressed(shared, SMALL)
+    number = running(shared)[0].pid
+    assert os.getpriority(os.PRIO_PROCESS, number) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
+    assert os.getsid(number) == number
+
+
 def test_no_other_process_has_the_decoders_in_memory() -> None:
     code = "import sys, dicomnode.cli; sys.exit(sys.modules['gdcm'] is not None or 'pydicom' not in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -130,7 +138,7 @@ def test_no_other_process_has_the_decoders_in_memory() -> None:
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 _INSTEAD = (
-    "from dicomnode.dicom import transcode\ndef decompress(source, target):\n    {}\ntranscode.decompress = decompress"
+    "from dicomnode.dicom import decompress as it\ndef decompress(source, target):\n    {}\nit.decompress = decompress"
 )
 
 
@@ -158,7 +166,7 @@ def test_what_is_too_much_for_it_is_the_instances_fault(
 
 def test_what_takes_too_long_is_ended(decoder: Callable[..., Decoder]) -> None:
     it = decoder(instead("import time; time.sleep(600)"), clock=0.5)
-    with pytest.raises(ContextMissing, match=r"in 0\.5 seconds"):
+    with pytest.raises(InstanceError, match=r"in 0\.5 seconds"):
         decompressed(it, SMALL)
     assert it._running is None, "and the next instance has another process"
 
@@ -173,6 +181,18 @@ def test_what_takes_too_long_is_ended(decoder: Callable[..., Decoder]) -> None:
 def test_what_may_pass_is_not_the_instances_fault(decoder: Callable[..., Decoder], code: str, reason: str) -> None:
     with pytest.raises(InstanceError, match=reason):
         decompressed(decoder(instead(code)), SMALL)
+
+
+@pytest.mark.parametrize(("room", "reason"), [("1 << 62", "nearly full"), ("free - (2 << 30)", "large")])
+def test_it_leaves_room_on_the_disk_for_what_is_received(
+    decoder: Callable[..., Decoder], room: str, reason: str
+) -> None:
+    """It is tried again then: there may be more room."""
+    free = f"import os; disk = os.statvfs({tempfile.gettempdir()!r}); free = disk.f_bavail * disk.f_frsize"
+    set_room = f"from dicomnode.net import decoding; decoding._ROOM = {room}"
+    it = decoder("\n".join((free, set_room, instead("target.truncate(5 << 30)"))))
+    with pytest.raises(InstanceError, match=reason):
+        decompressed(it, SMALL)
 
 
 def test_one_that_has_ended_for_want_of_work_is_replaced(shared: Decoder) -> None:

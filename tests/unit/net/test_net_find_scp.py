@@ -15,7 +15,7 @@ from pynetdicom.dimse_primitives import C_FIND
 from dicomnode.errors import BadIdentifier, OutOfResources
 from dicomnode.net import find_scp
 from dicomnode.operations.find import Answers, Question
-from dicomnode.rules.contexts import IMPLICIT_LE, PATIENT_STUDY_ONLY_FIND, STUDY_ROOT_FIND
+from dicomnode.rules.contexts import IMPLICIT_LE, STUDY_ROOT_FIND
 from dicomnode.rules.matching import Model
 from dicomnode.rules.negotiated import Features
 from tests.integration.kit import query
@@ -101,7 +101,6 @@ def test_a_key_that_is_not_supported_is_said_with_each_answer(ask: Callable[...,
 def test_what_was_negotiated_is_asked_with(ask: Callable[..., Caller]) -> None:
     question = ask(two_pages).question
     assert (question.model, question.features, question.implicit) == (Model.STUDY_ROOT, Features(fuzzy=True), True)
-    assert find_scp.MODELS[PATIENT_STUDY_ONLY_FIND] is Model.PATIENT_STUDY_ONLY
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])

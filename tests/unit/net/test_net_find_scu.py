@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.errors import AssociationLost, ContextMissing, PartnerError
+from dicomnode.net import find_scu
 from tests.samples import decode, encode
 from tests.script import PENDING, Script, row, scripted
 from tests.upper_layer import C_CANCEL, C_FIND, EXPLICIT_LE, IMPLICIT_LE, STUDY_ROOT_FIND, Message, WireError
@@ -21,6 +23,9 @@ NAME, STUDY, DATE = 0x00100010, 0x0020000D, 0x00080020
 def question(level: str = "STUDY", **values: str) -> Identifier:
     asked = {"name": "", "study": "", **values}
     return Identifier(level, (Key(NAME, "PN", asked["name"]), Key(STUDY, "UI", asked["study"])), "")
+
+
+BIG5 = "黃^大文".encode("big5")
 
 
 def ask(script: Script, folder: Path, asked: Identifier, stopped: Any = lambda: False) -> list[Identifier]:
@@ -44,6 +49,50 @@ def test_each_answer_is_read_by_its_own_character_set(tmp_path: Path) -> None:
     with Script(says) as script:
         found = ask(script, tmp_path, question())
     assert [each.value(NAME) for each in found] == ["Müller^Jörg", "Διονυσιος", "黃^大文"]
+
+
+def test_who_declares_no_character_set_is_read_by_the_one_that_is_configured(tmp_path: Path) -> None:
+    raw = struct.pack("<HH2sH", 0x10, 0x10, b"PN", len(BIG5) + len(BIG5) % 2) + BIG5.ljust(len(BIG5) + len(BIG5) % 2)
+
+    def says(script: Script, message: Message) -> None:
+        script.respond(message, PENDING, raw)
+        script.respond(message, 0)
+
+    with Script(says) as script:
+        requestor, partner = scripted(script, tmp_path)
+        big5 = partner.model_copy(update={"charset": "big5"})
+        (found,) = requestor.find(big5, question(), lambda: False)
+    assert found.value(NAME) == "黃^大文"
+
+
+@pytest.mark.parametrize(("statuses", "told"), [((0xFF00, 0xFF00), 0), ((0xFF00, 0xFF01, 0xFF00), 1), ((0xFF02,), 0)])
+def test_a_key_that_the_partner_does_not_support_is_told(tmp_path: Path, statuses: tuple[int, ...], told: int) -> None:
+    def says(script: Script, message: Message) -> None:
+        for status in (*statuses, 0):
+            script.respond(message, status, named("A", "") if status else None)
+
+    calls: list[bool] = []
+    with Script(says) as script:
+        requestor, partner = scripted(script, tmp_path)
+        found = list(requestor.find(partner, question(), lambda: False, lambda: calls.append(True)))
+    assert (len(found), len(calls)) == (len(statuses), told)
+
+
+def test_answers_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_scu._MOST <= 1_000_000
+    monkeypatch.setattr(find_scu, "_MOST", 5)
+
+    def says(script: Script, message: Message) -> None:
+        with contextlib.suppress(WireError, OSError):
+            for _ in range(6):
+                script.respond(message, PENDING, named("A", ""))
+            script.respond(message, 0)
+
+    seen: list[Identifier] = []
+    with Script(says) as script:
+        requestor, partner = scripted(script, tmp_path)
+        with pytest.raises(PartnerError, match="over 5 rows"):
+            seen.extend(requestor.find(partner, question(), lambda: False))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -144,7 +193,7 @@ def test_a_cancel_is_sent_for_the_request_and_ends_it(tmp_path: Path) -> None:
 def test_who_does_not_mind_a_cancel_is_not_waited_for(tmp_path: Path) -> None:
     seen: list[Identifier] = []
     with Script(Endless(minds=False)) as script:
-        requestor, partner = scripted(script, tmp_path, response="0.5s")
+        requestor, partner = scripted(script, tmp_path, response="2s")
         answers = requestor.find(partner, question(), lambda: len(seen) >= 3)
         with pytest.raises(AssociationLost, match="in time"):
             seen.extend(answers)
@@ -161,7 +210,7 @@ def test_who_answers_on_after_a_cancel_is_cut_off(tmp_path: Path) -> None:
 
     seen: list[Identifier] = []
     with Script(says) as script:
-        requestor, partner = scripted(script, tmp_path, response="0.5s")
+        requestor, partner = scripted(script, tmp_path, response="2s")
         answers = requestor.find(partner, question(), lambda: len(seen) >= 3)
         with pytest.raises(AssociationLost, match="comes to no end"):
             seen.extend(answers)

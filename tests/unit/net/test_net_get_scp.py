@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,7 +61,7 @@ class Pair:
         ]
         self.assoc: Any = SimpleNamespace(
             node=SimpleNamespace(config=SimpleNamespace(node=SimpleNamespace(limits=limits))),
-            partner=SimpleNamespace(transcode="never"),
+            partner=SimpleNamespace(decompresses=False),
             requestor=SimpleNamespace(maximum_length=most, ae_title="WS"),
             caller=SimpleNamespace(calling_ae_title="WS"),
             accepted_contexts=accepted,
@@ -207,6 +208,31 @@ def test_while_the_peer_takes_its_time_it_is_told_and_then_it_is_lost(
     ]
     assert all(type(error) is AssociationLost for error in running[1])
     assert pair.pending >= 1
+
+
+class Slow:
+    """A reactor whose peer takes a byte a second, of so many, and says nothing; a second goes by with each look."""
+
+    end = ""
+
+    def __init__(self, untaken: int) -> None:
+        self.untaken, self.now = untaken, 1000.0
+
+    def is_silent(self, seconds: float) -> bool:
+        self.now, self.untaken = self.now + seconds, max(0, self.untaken - 1)
+        return True
+
+
+def test_as_long_as_the_peer_takes_what_was_sent_it_need_not_answer(
+    pairs: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, slow = pairs(), Slow(untaken=100)
+    monkeypatch.setattr(it.assoc, "reactor", slow)
+    monkeypatch.setattr(time, "monotonic", lambda: slow.now)
+    with pytest.raises(AssociationLost, match="did not answer a C-STORE in time"):
+        it.link.response()
+    assert 1130 <= slow.now <= 1132, "the 30 seconds for an answer begin when it has taken the last byte"
+    assert it.pending >= 130
 
 
 LIES: list[tuple[dict[str, Any], str]] = [

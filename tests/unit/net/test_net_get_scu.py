@@ -11,7 +11,7 @@ import pytest
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.errors import AssociationLost
 from dicomnode.net import proposing
-from dicomnode.operations.ports import Retrieved, Suboperations, Watch
+from dicomnode.operations.ports import Retrieved, Suboperations, Waiting
 from dicomnode.rules.admission import Command
 from dicomnode.rules.contexts import Proposal
 from tests.samples import encode, make_instances
@@ -86,10 +86,10 @@ def final(script: Script, status: int, dataset: bytes | None = None, **more: Any
     script.channel.send_message(1, command, dataset)
 
 
-def get(says: Says, folder: Path, inlet: Inlet, watch: Watch | None = None) -> tuple[Retrieved, Script]:
+def get(says: Says, folder: Path, inlet: Inlet, watch: Waiting | None = None) -> tuple[Retrieved, Script]:
     with Script(says) as script:
         requestor, partner = scripted(script, folder)
-        watch = watch or Watch(lambda: False, lambda counts: None)
+        watch = watch or Waiting(lambda: False, lambda counts: None)
         retrieved = requestor.get(partner, WANTED, PAIRS, inlet, watch)
         assert script.ended.wait(10)
         return retrieved, script
@@ -97,7 +97,7 @@ def get(says: Says, folder: Path, inlet: Inlet, watch: Watch | None = None) -> t
 
 def test_an_instance_comes_in_fragments_and_is_answered(tmp_path: Path) -> None:
     inlet, told = Inlet(), list[Suboperations]()
-    retrieved, script = get(Gives(), tmp_path, inlet, Watch(lambda: False, told.append))
+    retrieved, script = get(Gives(), tmp_path, inlet, Waiting(lambda: False, told.append))
     assert retrieved == Retrieved(0, "", Suboperations(None, 1, None, None), ())
     assert inlet.opened == [(Command(SAMPLE.sop_class, SAMPLE.sop_instance, CT), EXPLICIT_LE)]
     assert inlet.kept == [SAMPLE.dataset]
@@ -185,6 +185,6 @@ def test_a_cancel_between_two_instances(tmp_path: Path) -> None:
         elif message["CommandField"] == C_GET:
             Gives()(script, message)
 
-    retrieved, script = get(says, tmp_path, inlet, Watch(lambda: bool(inlet.kept), lambda counts: None))
+    retrieved, script = get(says, tmp_path, inlet, Waiting(lambda: bool(inlet.kept), lambda counts: None))
     assert (retrieved.status, len(inlet.kept)) == (0xFE00, 1)
     assert script.messages[-1]["MessageIDBeingRespondedTo"] == 1

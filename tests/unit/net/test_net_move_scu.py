@@ -10,7 +10,7 @@ import pytest
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.errors import AssociationLost, ContextMissing
 from dicomnode.net import move_scu
-from dicomnode.operations.ports import Retrieved, Suboperations, Watch
+from dicomnode.operations.ports import Retrieved, Suboperations, Waiting
 from tests.samples import decode, encode
 from tests.script import PENDING, Says, Script, row, scripted
 from tests.upper_layer import C_CANCEL, C_MOVE, STUDY_ROOT_MOVE, Message
@@ -24,16 +24,16 @@ class Listener:
         self.stopped = False
         self.looks = self.arrives = 0
         self.looked = threading.Event()
-        """Set when it was looked eight times, which takes longer than a partner may be silent."""
+        """Set when it was looked so often that it took longer than a partner may be silent."""
 
     def arrived(self) -> int:
         self.looks += 1
-        if self.looks == 8:
+        if self.looks == 13:
             self.looked.set()
         return self.looks * self.arrives
 
-    def watch(self) -> Watch:
-        return Watch(lambda: self.stopped, self.told.append, self.arrived)
+    def watch(self) -> Waiting:
+        return Waiting(lambda: self.stopped, self.told.append, self.arrived)
 
 
 def move(says: Says, folder: Path, listener: Listener, response: str = "5s") -> tuple[Retrieved, Script]:
@@ -95,7 +95,7 @@ def test_what_arrives_is_a_sign_of_life(tmp_path: Path, monkeypatch: pytest.Monk
         assert listener.looked.wait(30)
         script.respond(message, 0)
 
-    retrieved, _ = move(says, tmp_path, listener, "0.5s")
+    retrieved, _ = move(says, tmp_path, listener, "2s")
     assert retrieved.status == 0
 
 
@@ -103,7 +103,7 @@ def test_silence_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(move_scu, "PATIENCE", 1)
     listener = Listener()
     with pytest.raises(AssociationLost, match="in time"):
-        move(lambda script, message: None, tmp_path, listener, "0.5s")
+        move(lambda script, message: None, tmp_path, listener, "2s")
     assert listener.looks > 1
 
 

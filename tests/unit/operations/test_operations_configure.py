@@ -144,6 +144,24 @@ def test_a_configuration_is_told_in_sentences(tmp_path: Path) -> None:
     assert never[-1].startswith("Nothing flows back")
 
 
+def test_what_is_made_to_fit_a_partner_is_told(tmp_path: Path) -> None:
+    heading = "What is made to fit a partner"
+    told = sentences(fakes.CONFIG, tmp_path)
+    assert heading not in told
+    assert not any("A query" in each for each in told["This node"])
+    text = fakes.CONFIG.replace("may: [store]}", "may: [store], charset: big5}", 1)
+    text = text.replace("port: 104, may: [find, move]}", "port: 104, may: [], transcode: decompress}", 1)
+    text = text.replace("host: 10.2.0.30,", "host: 10.2.0.30, charset: GB18030, transcode: decompress,")
+    told = sentences(text.replace("retry_most: 1h", "retry_most: 1h, answers: 500"), tmp_path)
+    assert told["This node"][-1] == "A query gets 500 answers at most; where there are more, it is told so."
+    assert told[heading] == [
+        "Where CT1 declares no character set, or a wrong one, its text is read as big5.",
+        "Where PEAK_WS declares no character set, or a wrong one, its text is read as GB18030; it is answered in that.",
+        "What PEAK_WS does not take compressed is decompressed for it.",
+        "What PUBPACS does not take compressed is decompressed for it.",
+    ]
+
+
 def test_who_may_fetch_is_told(tmp_path: Path) -> None:
     text = fakes.CONFIG.replace("port: 104, may: [find]", "port: 104, may: [get]")
     told = sentences(text.replace("port: 11112, may: [find, move]", "port: 11112, may: [find, move, get]"), tmp_path)

@@ -17,7 +17,7 @@ from dicomnode.operations import evict as module
 from dicomnode.operations.evict import evict, sweep
 from dicomnode.operations.moving import send
 from dicomnode.operations.ports import Node, Originator
-from dicomnode.operations.retrieve import Request, plan
+from dicomnode.operations.retrieve import Asked, plan
 from dicomnode.rules.matching import Model
 from dicomnode.store import audit, commitments, index, proof, space
 from dicomnode.store.database import execute, one, rows
@@ -376,10 +376,10 @@ def test_nobody_is_offered_what_has_gone(node: Node) -> None:
     made = confirmed(node)
     caller = node.config.partners["RAD_WS"]
     asked = fakes.asked("STUDY", StudyInstanceUID=made[0].study)
-    before = plan(Request(asked, Model.STUDY_ROOT), "RAD_WS", caller, node)
+    before = plan(Asked(asked, Model.STUDY_ROOT), "RAD_WS", caller, node)
     assert len(before.instances) == seen(node, made[0].study) == 2
     evict(node, pass_time(node, 31 * DAY))
-    assert not plan(Request(asked, Model.STUDY_ROOT), "RAD_WS", caller, node).instances
+    assert not plan(Asked(asked, Model.STUDY_ROOT), "RAD_WS", caller, node).instances
     assert not fakes.found(asked, caller, node)
     assert seen(node, made[0].study) == 0
     with node.database.read():

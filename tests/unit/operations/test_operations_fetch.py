@@ -12,7 +12,7 @@ from dicomnode.dicom import part10
 from dicomnode.dicom.identifier import Identifier, Key
 from dicomnode.errors import Unreachable
 from dicomnode.operations.fetch import Fetch
-from dicomnode.operations.ports import Retrieved, Watch
+from dicomnode.operations.ports import Retrieved, Waiting
 from dicomnode.rules.admission import Command
 from dicomnode.store.folder import Folder
 from tests import fakes
@@ -32,7 +32,7 @@ def fetch(tmp_path: Path) -> Iterator[Fetch]:
 
 
 def run(fetch: Fetch, peer: FakePartner) -> Retrieved:
-    return fetch.run(peer, Watch(lambda: False, lambda counts: None))
+    return fetch.run(peer, Waiting(lambda: False, lambda counts: None))
 
 
 def files(fetch: Fetch) -> dict[str, bytes]:
@@ -79,6 +79,17 @@ def test_what_is_refused_leaves_nothing_and_the_rest_comes(fetch: Fetch, what: s
     assert set(files(fetch)) == {f"{MADE[1].sop_instance}.dcm"}
     ((_, why),) = fetch.refused.items()
     assert words in why
+
+
+def test_what_is_larger_than_an_object_may_be_is_refused(tmp_path: Path) -> None:
+    text = fakes.CONFIG.replace("limits: {", "limits: {object_size: 1KB, ")
+    config, folder = fakes.configuration(text, tmp_path), Folder(tmp_path / "study")
+    fetch = Fetch(STUDY, config.partners["PUBPACS"], folder, config, fakes.FakeClock())
+    run(fetch, peer := FakePartner(has=MADE[:1]))
+    folder.close()
+    assert len(MADE[0].dataset) > 1000
+    assert peer.got == [(0xC000, "the dataset is larger than 1000 bytes")]
+    assert files(fetch) == {}
 
 
 def test_another_files_place_is_not_taken(fetch: Fetch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from dicomnode.errors import Unreadable
 from dicomnode.operations import files
+from dicomnode.operations.files import Person, Tally
 from tests import fakes, samples
 from tests.samples import make_instances
 
@@ -49,6 +50,27 @@ def test_what_a_file_holds(tmp_path: Path) -> None:
     assert found.instance.sop_instance_uid == SAMPLE.sop_instance
     assert path.read_bytes()[found.offset :] == SAMPLE.dataset
     assert found.site == ""
+
+
+def test_what_came_of_files(tmp_path: Path) -> None:
+    said: list[tuple[str, str]] = []
+    stopped: list[bool] = []
+    tally = Tally(Person("somebody", lambda path, why: said.append((path.name, why)), lambda: bool(stopped)))
+    tally.total = 6
+    tally.do(tmp_path / "1")
+    tally.do(tmp_path / "2", "a remark")
+    tally.know()
+    assert (tally.is_good, tally.untried, tally.ends()) == (True, 3, False)
+    tally.skip(tmp_path / "3")
+    assert tally.is_good
+    tally.fail(tmp_path / "4", "why")
+    assert not tally.is_good
+    assert (tally.done, tally.known, tally.skipped, tally.failed, tally.untried) == (2, 1, 1, 1, 1)
+    assert said == [("2", "a remark"), ("3", "is no DICOM file"), ("4", "why")]
+    stopped.append(True)
+    assert tally.ends()
+    tally.stop("another reason")
+    assert tally.stopped == "it was interrupted"
 
 
 def test_of_which_site_a_file_of_ours_is(tmp_path: Path) -> None:

@@ -105,6 +105,42 @@ def test_below_its_level_an_answer_has_the_unique_keys_above(here: Node) -> None
     }
 
 
+# -- our own keys ----------------------------------------------------------------------------------------------
+
+CREATOR, STATE = 0x00090010, 0x00091001
+TWICE = fakes.CONFIG.replace("to: [PUBPACS]", "to: [PUBPACS, ISLPACS]")
+
+
+def states(node: Node, caller: str, level: str, *above: Key, creator: str = "DICOMNODE") -> tuple[bool, list[str]]:
+    """Whether all was supported, and the state of each match."""
+    private = (Key(CREATOR, "UN", creator), Key(STATE, "UN", "not matched"))
+    found = answers(node, Identifier(level, (*above, *private), ""), caller)
+    read = [decode(data, implicit=True) for page in found.pages for data in page]
+    assert {each.value(CREATOR) for each in read} == {creator if found.all_supported else ""}
+    return found.all_supported, [each.value(STATE) for each in read]
+
+
+def test_a_private_key_asks_how_far_the_referrals_are_that_the_caller_may_see(build: Callable[..., Node]) -> None:
+    node, made = build(TWICE), make_instances(1)[0]
+    fakes.receive(node, made)
+    fakes.receive(node, make_instances(1, seed="kept")[0], called="REFERNODE")
+    with node.database.read():
+        (island,) = (each.id for each in referrals.listed() if each.partner == "ISLPACS")
+    refer.hold([island], "wait", "anna", node)
+    assert states(node, "RAD_WS", "STUDY") == (True, ["ISLPACS: held\\PUBPACS: receiving", ""])
+    assert states(node, "PUB_WS", "STUDY") == (True, ["PUBPACS: receiving"]), "of its own site alone"
+    study, series = Key(STUDY_UID, "UI", made.study), Key(0x0020000E, "UI", made.series)
+    assert states(node, "PUB_WS", "SERIES", study) == (True, ["PUBPACS: receiving"])
+    assert states(node, "PUB_WS", "IMAGE", study, series) == (True, ["PUBPACS: receiving"])
+
+
+def test_the_private_keys_of_others_are_not_ours(build: Callable[..., Node]) -> None:
+    node = build(TWICE)
+    fakes.receive(node, make_instances(1)[0])
+    assert states(node, "RAD_WS", "STUDY", creator="OTHER") == (False, [""])
+    assert states(node, "RAD_WS", "STUDY", creator="") == (False, [""])
+
+
 # -- how many --------------------------------------------------------------------------------------------------
 
 

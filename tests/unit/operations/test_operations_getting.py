@@ -12,7 +12,7 @@ from dicomnode.operations import account, getting, refer, retrieve
 from dicomnode.operations.account import SubOperation
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Originator, Outgoing
-from dicomnode.operations.retrieve import Plan, Request
+from dicomnode.operations.retrieve import Asked, Plan
 from dicomnode.rules.matching import Model
 from dicomnode.store import audit, lanes, ledger, queue, referrals
 from dicomnode.store.audit import Event
@@ -43,7 +43,7 @@ class Link:
 
 
 def plan(node: Node, caller: str, study: str, level: str = "STUDY", **keys: str) -> Plan:
-    asked = Request(fakes.asked(level, StudyInstanceUID=study, **keys), Model.STUDY_ROOT)
+    asked = Asked(fakes.asked(level, StudyInstanceUID=study, **keys), Model.STUDY_ROOT)
     return retrieve.plan_get(asked, node.config.partners[caller], node)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from dicomnode.operations import housekeep, moving, receive, retrieve
 from dicomnode.operations.ports import Node, Originator, now
-from dicomnode.operations.retrieve import Request
+from dicomnode.operations.retrieve import Asked
 from dicomnode.rules.matching import Model
 from dicomnode.store import audit, database, ledger, queue, recover, referrals
 from dicomnode.store.database import one
@@ -256,7 +256,7 @@ def test_a_round_settles_a_move_whose_worker_died(here: Node) -> None:
     """Nobody else would, until the next start."""
     fakes.receive_all(here, make_instances(2), called="REFERNODE")
     asked = fakes.asked("STUDY", StudyInstanceUID=make_instances(1)[0].study)
-    plan = retrieve.plan(Request(asked, Model.STUDY_ROOT), "PUBPACS", here.config.partners["RAD_WS"], here)
+    plan = retrieve.plan(Asked(asked, Model.STUDY_ROOT), "PUBPACS", here.config.partners["RAD_WS"], here)
     sending = moving.send(plan, Originator("RAD_WS", 7, 1), fakes.FakePartner(), here, lambda: False)
     next(sending)
     die(here, "dead")

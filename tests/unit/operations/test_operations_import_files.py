@@ -11,6 +11,7 @@ import pytest
 from dicomnode.dicom import part10
 from dicomnode.errors import NotAllowed, OutOfResources
 from dicomnode.operations import files, import_files
+from dicomnode.operations.files import Person
 from dicomnode.operations.import_files import Import
 from dicomnode.operations.ports import Node
 from dicomnode.store import archive
@@ -42,7 +43,8 @@ class Hand:
     def __init__(self, node: Node, partner: str = "CT1") -> None:
         self.said: dict[str, str] = {}
         self.stopped = False
-        self.importing = Import(node.config.partners[partner], node, self._say, lambda: self.stopped, "somebody")
+        person = Person("somebody", self._say, lambda: self.stopped)
+        self.importing = Import(node.config.partners[partner], node, person)
 
     def _say(self, path: Path, why: str) -> None:
         self.said[path.name] = why
@@ -76,7 +78,7 @@ def test_files_are_in_custody_as_if_they_had_been_sent(node: Node, tmp_path: Pat
     assert origin
     assert (origin.partner, origin.calling_ae_title, origin.called_ae_title) == ("CT1", "CT1", "REFERNODE")
     assert events[0] == "somebody brings 3 files as if CT1 had sent them"
-    assert events[-1] == "somebody has brought 3 instances, 0 were here, 0 were refused"
+    assert events[-1] == "somebody has brought 3 instances, 0 were here, 0 were refused, 0 were not tried"
 
 
 def test_what_is_here_is_counted_and_kept_once(node: Node, tmp_path: Path) -> None:
@@ -124,6 +126,26 @@ def test_what_a_c_store_would_be_refused_for(node: Node, tmp_path: Path, what: s
     assert not [name for name in fakes.files(node) if name.endswith(".part")]
 
 
+FLOWS = [  # of whom the file says that it is; as whose it is brought; whether it is taken
+    ("CT1", "CT1", True),
+    ("PUBPACS", "CT1", False),
+    ("PEAK_CT", "CT1", False),
+    ("CT1", "PEAK_CT", False),
+]
+
+
+@pytest.mark.parametrize(("source", "brought", "taken"), FLOWS)
+def test_import_is_no_way_round_the_flows(node: Node, tmp_path: Path, source: str, brought: str, taken: bool) -> None:
+    """What was fetched from a hospital is not given to an imaging centre by calling it its own."""
+    folder, sample = write(tmp_path / "disc", MADE[:1]), MADE[0]
+    header = part10.encode(sample.sop_class, sample.sop_instance, sample.transfer_syntax, fakes.origin(node, source))
+    (folder / "0.dcm").write_bytes(header + sample.dataset)
+    hand = Hand(node, brought)
+    assert hand(folder).is_good == taken
+    assert bool(kept(node)) == taken
+    assert ("no flow allows studies of" in hand.said.get("0.dcm", "")) != taken
+
+
 @pytest.mark.parametrize("partner", ["RAD_WS", "PUBPACS"])
 def test_who_may_not_store_has_nothing_imported_for_it(node: Node, tmp_path: Path, partner: str) -> None:
     with pytest.raises(NotAllowed, match="may not store"):
@@ -151,6 +173,15 @@ def test_a_full_disk_ends_it(node: Node, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(archive.Part, "finish", full)
     tally = Hand(node)(folder)
     assert (tally.done, tally.failed, tally.stopped, tally.is_good) == (0, 0, "the disk is full", False)
+    assert tally.untried == 3
+
+
+def test_a_disk_that_fails_is_told(node: Node, tmp_path: Path) -> None:
+    """By who found it: this process has no housekeeper."""
+    node.archive.volume.alarm = "a file could not be written"
+    Hand(node)(write(tmp_path / "disc", MADE[:1]))
+    with node.database.read():
+        assert rows("SELECT text FROM events WHERE kind = 'disk failed'") == [("a file could not be written",)]
 
 
 def test_an_interruption_ends_it(node: Node, tmp_path: Path) -> None:

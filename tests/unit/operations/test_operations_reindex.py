@@ -253,3 +253,20 @@ def test_the_old_index_is_kept_with_its_log(lived: Lived) -> None:
     assert report.adopted == 0
     assert report.kept
     assert {end: Path(f"{report.kept}{end}").read_bytes() for end in ("", "-wal")} == kept
+
+
+def test_an_index_of_an_older_version_is_completed(lived: Lived) -> None:
+    """What is indexed since the files were taken is '' in their rows, and is told by the files."""
+    with sqlite3.connect(lived.path) as connection:
+        connection.create_function("name_tokens", 3, lambda *_: "", deterministic=True)
+        connection.execute("UPDATE series SET modality = '', series_date = ''")
+        connection.execute("UPDATE studies SET study_description = '', patient_id = 'SAID BY A PERSON'")
+        connection.execute("UPDATE instances SET image_type = '', content_date = ''")
+    connection.close()
+    assert not lived.rebuild().missing
+    with contextlib.closing(sqlite3.connect(lived.path)) as connection:
+        assert {row[0] for row in connection.execute("SELECT modality FROM series")} == {"CT"}
+        assert {row[0] for row in connection.execute("SELECT modalities FROM studies")} == {"CT"}
+        assert {row[0] for row in connection.execute("SELECT patient_id FROM studies")} == {"SAID BY A PERSON"}
+        told = "SELECT count(*) FROM instances WHERE image_type = '' OR content_date = ''"
+        assert connection.execute(told).fetchone() == (0,)

@@ -6,7 +6,7 @@ import pytest
 
 from dicomnode.dicom.instance import Level
 from dicomnode.errors import BadIdentifier
-from dicomnode.rules import matching
+from dicomnode.rules import contexts, matching
 from dicomnode.rules.matching import Model
 from dicomnode.rules.negotiated import Features
 from tests.fakes import asked
@@ -110,3 +110,8 @@ NEVER_RELATIONAL: list[tuple[str, Model, dict[str, str]]] = [
 def test_nor_does_a_relational_move(level: str, model: Model, keys: dict[str, str]) -> None:
     with pytest.raises(BadIdentifier):
         matching.retrieve(asked(level, **keys), model, Features(relational=True))
+
+
+@pytest.mark.parametrize("classes", [contexts.FINDS, contexts.MOVES, contexts.GETS])
+def test_each_request_has_its_model_by_its_sop_class(classes: tuple[str, ...]) -> None:
+    assert [matching.MODELS[uid] for uid in classes] == [PR, SR, PSO]

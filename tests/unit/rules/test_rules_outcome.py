@@ -106,13 +106,15 @@ MEANINGS = {
     0xC001: "cannot understand",
     0xB001: "stored with a warning",
     0x0122: "SOP class not supported",
+    0x0112: "SOP class not supported (as PS3.2 prints it)",
+    0x0213: "resource limitation",
     0x1234: "unknown status",
 }
 
 
 @pytest.mark.parametrize(("status", "text"), MEANINGS.items())
 def test_a_status_in_words(status: int, text: str) -> None:
-    assert outcome.meaning(status) == text
+    assert outcome.words(status) == text
 
 
 ERRORS: list[tuple[PartnerError, object]] = [

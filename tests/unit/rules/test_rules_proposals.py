@@ -1,4 +1,4 @@
-"""rules/proposals.py: what is proposed for a batch, and what an instance goes in."""
+"""rules/proposals.py: what is proposed for a batch and for a C-GET, and what an instance goes in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomnode.dicom.classes import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from dicomnode.rules import proposals
+from dicomnode.rules.contexts import STUDY_ROOT_GET
 from dicomnode.rules.proposals import Pair
 
 IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 DEFLATED, JPEG, MPEG = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.102"
-CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+CT, MR, SR = (f"1.2.840.10008.5.1.4.1.1.{ending}" for ending in ("2", "4", "88.22"))
 
 PAIRS = st.lists(
     st.tuples(st.sampled_from([f"1.2.{n}" for n in range(90)]), st.sampled_from([IMPLICIT, EXPLICIT, BIG, JPEG, MPEG])),
@@ -103,3 +105,36 @@ def test_an_instance_goes_as_it_is_stored_or_as_the_next_best(
     accepted = {(CT, syntax): 2 * n + 1 for n, syntax in enumerate(taken)}
     found = proposals.choose(accepted | {(MR, stored): 99}, (CT, stored), decompress)
     assert found == (None if expected is None else (accepted[CT, expected], expected))
+
+
+# -- for a C-GET ----------------------------------------------------------------------------------------------
+
+
+def test_one_class_may_come_in_every_syntax() -> None:
+    pairs = proposals.likely([CT])
+    assert {syntax for _, syntax in pairs} == set(TRANSFER_SYNTAXES)
+    assert [syntax for _, syntax in pairs[:3]] == [EXPLICIT, IMPLICIT, JPEG]
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 126, len(STORAGE_CLASSES)])
+def test_there_is_room_for_the_request_itself(count: int) -> None:
+    wanted = sorted(STORAGE_CLASSES)[:count]
+    pairs = proposals.likely(wanted)
+    assert len(pairs) == len(set(pairs)) <= 127
+    assert len({abstract for abstract, _ in pairs}) == min(count, 127)
+    own, *storage = proposals.for_get(pairs)
+    assert (own.id, own.abstract_syntax, own.roles) == (1, STUDY_ROOT_GET, None)
+    assert [(each.abstract_syntax, *each.transfer_syntaxes) for each in storage] == pairs
+    assert [each.id for each in storage] == list(range(3, 2 * len(pairs) + 2, 2))
+    assert {each.roles for each in storage} == {(False, True)}
+
+
+def test_what_is_no_storage_class_is_not_proposed() -> None:
+    assert {abstract for abstract, _ in proposals.likely([SR, "1.2.840.10008.1.1", "1.2.3"])} == {SR}
+
+
+@pytest.mark.parametrize("classes", [[], ["1.2.3"]])
+def test_of_no_known_class_the_common_ones_are_proposed(classes: list[str]) -> None:
+    proposed = {abstract for abstract, _ in proposals.likely(classes)}
+    assert {CT, SR} <= proposed <= STORAGE_CLASSES
+    assert len(proposed) > 30

@@ -177,3 +177,18 @@ def test_several_items_are_refused() -> None:
 def test_a_malformed_uid_in_an_item_is_refused_by_name() -> None:
     with pytest.raises(BadIdentifier, match="StudyInstanceUID is not a UID"):
         term("RequestAttributesSequence", [{"StudyInstanceUID": "1.2.*"}])
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("PatientName", "a*" * 513), ("PatientID", "?" * 1025), ("Modality", "CT\\" * 100 + "MR"), ("Rows", "1" * 1025)],
+)
+def test_a_key_that_no_value_could_fit_is_refused(keyword: str, value: str) -> None:
+    """What is compared with every row of the index may not be a book."""
+    with pytest.raises(BadIdentifier, match=f"{keyword} has over 1024 characters or 100 values"):
+        term(keyword, value)
+
+
+def test_a_list_of_uids_may_be_long() -> None:
+    uids = [f"1.2.{number}" for number in range(20_000)]
+    assert term("SOPInstanceUID", "\\".join(uids))[0].values == tuple(uids)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dicomnode.dicom import sounds
 from dicomnode.operations.ports import Node
-from dicomnode.store import counts, doubts, index, migrations, space
+from dicomnode.store import counts, doubts, index, migrations, space, tokens
 from dicomnode.store.database import Database, execute, insert, one, rows
 from tests import fakes
 from tests.samples import Sample, make_instances
@@ -93,7 +92,7 @@ def test_counting_anew_finds_the_same(here: Node, study: list[Sample]) -> None:
 
 
 def named(pattern: str) -> list[int]:
-    found = rows("SELECT rowid FROM names WHERE names MATCH ? ORDER BY 1", sounds.of_pattern(pattern))
+    found = rows("SELECT rowid FROM names WHERE names MATCH ? ORDER BY 1", tokens.of_pattern(pattern))
     return [row for (row,) in found]
 
 
@@ -135,12 +134,10 @@ def test_a_name_that_was_not_committed_is_not_found(here: Node) -> None:
 
 
 def test_what_was_there_before_is_counted_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dicomnode.store import database as module
-
     steps, database = migrations.steps(), Database(tmp_path / "index.sqlite")
     before = [step for step in steps if step[0] < "m0004"]
     with monkeypatch.context() as patch:
-        patch.setattr(module, "steps", lambda: before)
+        patch.setattr(migrations, "steps", lambda: before)
         database.migrate()
 
     def fill() -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from dicomnode.errors import OutOfResources
-from dicomnode.store import database as module
+from dicomnode.store import migrations
 from dicomnode.store.database import Database, execute, insert, one, rows
 
 PATIENCE = 0.3
@@ -433,7 +433,7 @@ def test_what_is_closed_is_written_no_more(tmp_path: Path) -> None:
 
 def test_a_migration_is_applied_once(tmp_path: Path) -> None:
     database = Database(tmp_path / "index.sqlite")
-    assert database.migrate() == [name for name, _ in module.steps()]
+    assert database.migrate() == [name for name, _ in migrations.steps()]
     assert database.migrate() == []
     database.close()
     again = Database(tmp_path / "index.sqlite")
@@ -442,9 +442,9 @@ def test_a_migration_is_applied_once(tmp_path: Path) -> None:
 
 
 def test_an_index_of_the_first_version_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database, steps = Database(tmp_path / "index.sqlite"), module.steps()
+    database, steps = Database(tmp_path / "index.sqlite"), migrations.steps()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "steps", lambda: steps[:1])
+        patch.setattr(migrations, "steps", lambda: steps[:1])
         database.migrate()
     with database.read():
         columns = [row[1] for row in rows("PRAGMA table_info(studies)") if row[1] != "id"]
@@ -461,12 +461,12 @@ def test_a_step_that_was_cut_off_is_made_whole_by_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, database = "m1", Database(tmp_path / "index.sqlite")
-    monkeypatch.setattr(module, "steps", lambda: [(step, "CREATE TABLE a (x); CREATE TABLE nonsense")])
+    monkeypatch.setattr(migrations, "steps", lambda: [(step, "CREATE TABLE a (x); CREATE TABLE nonsense")])
     with pytest.raises(OutOfResources):
         database.migrate()
     with database.read():
         assert rows("SELECT name FROM sqlite_master WHERE name = 'a'") == []
-    monkeypatch.setattr(module, "steps", lambda: [(step, "CREATE TABLE a (x); CREATE TABLE b (x)")])
+    monkeypatch.setattr(migrations, "steps", lambda: [(step, "CREATE TABLE a (x); CREATE TABLE b (x)")])
     assert database.migrate() == [step]
     database.close()
 

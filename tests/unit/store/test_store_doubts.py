@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dicomnode.operations.ports import Node
-from dicomnode.store import database, doubts, ledger
+from dicomnode.store import database, doubts, ledger, migrations
 from dicomnode.store.database import execute, rows
-from dicomnode.store.migrations import steps
 from tests import fakes
 from tests.samples import make_instances
 
@@ -84,8 +83,8 @@ def test_a_version_that_a_partner_has_is_not_led_again(node: Node) -> None:
 def test_what_an_older_version_quarantined_is_undecided(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what was held by a person stays so, apart from what no partner was found for."""
     folder = node.archive.root / "older"
-    old = [step for step in steps() if step[0] < "m0003"]
-    monkeypatch.setattr(database, "steps", lambda: old)
+    old = [step for step in migrations.steps() if step[0] < "m0003"]
+    monkeypatch.setattr(migrations, "steps", lambda: old)
     older = database.Database(folder / "index.sqlite")
     assert older.migrate() == [name for name, _ in old]
     monkeypatch.undo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,19 @@ def test_what_cannot_be_made_durable_is_not_there(folder: Folder, monkeypatch: p
     with pytest.raises(OutOfResources, match="Input/output"):
         folder.keep(it, UID)
     assert names(folder) == []
+
+
+def test_its_name_is_durable_before_it_is_kept(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def sync(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            seen.append(names(folder))
+
+    it = part(folder)
+    monkeypatch.setattr(os, "fsync", sync)
+    folder.keep(it, UID)
+    assert seen == [["1.2.3.dcm"]], "the folder, once its name stands in it"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dicomnode.operations import complete as completing
 from dicomnode.operations import differ, housekeep, moving, quarantine, receive, refer, resend, retrieve
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Originator
-from dicomnode.operations.retrieve import Request
+from dicomnode.operations.retrieve import Asked
 from dicomnode.rules import matching
 from dicomnode.rules.matching import Model
 from dicomnode.rules.negotiated import Features
@@ -56,7 +56,7 @@ def stories(node: Node) -> None:
     assert fakes.found(asked, caller, node)
     assert fakes.found(asked, node.config.partners["PUB_WS"], node)
     asked = fakes.asked("STUDY", StudyInstanceUID=made[0].study)
-    plan = retrieve.plan(Request(asked, Model.STUDY_ROOT), "ISLPACS", caller, node)
+    plan = retrieve.plan(Asked(asked, Model.STUDY_ROOT), "ISLPACS", caller, node)
     list(moving.send(plan, Originator("RAD_WS", 1, 0), FakePartner(), node, lambda: False))
     housekeep.tidy(node, fakes.FakeCallers())
     node.database.write(lambda: completeness.put(1, "RAD_WS", node.clock()))
@@ -188,8 +188,8 @@ def test_of_two_paths_the_short_one_is_taken(kept: Node, monkeypatch: pytest.Mon
     query = matching.query(fakes.asked("STUDY", StudyDate="20260101-20260131", PatientName="DOE*"), Model.STUDY_ROOT)
     with kept.database.read():
         month = paths.choose(query, ())
-        monkeypatch.setattr(paths.Path, "is_shorter", lambda path, _: path.rank is paths.Rank.NAME)
+        monkeypatch.setattr(paths.Way, "is_shorter", lambda path, _: path.rank is paths.Rank.NAME)
         name = paths.choose(query, ())
-        monkeypatch.setattr(paths.Path, "is_shorter", lambda *_: False)
+        monkeypatch.setattr(paths.Way, "is_shorter", lambda *_: False)
         neither = paths.choose(query, ())
     assert [path and path.rank for path in (month, name, neither)] == [paths.Rank.DATE, paths.Rank.NAME, None]

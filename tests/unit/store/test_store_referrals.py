@@ -84,6 +84,7 @@ STATES = [
     (Progress.SENT, Gate.OPEN, ("delivered", "delivered"), "sent"),
     (Progress.SENT, Gate.OPEN, ("delivered", "held"), "failed"),
     (Progress.SENT, Gate.OPEN, ("dropped", "dropped"), "failed"),
+    (Progress.CONFIRMED, Gate.OPEN, ("delivered", "dropped"), "confirmed"),
     (Progress.SENT, Gate.HELD, ("delivered", "delivered"), "held"),
     (Progress.SENDING, Gate.QUARANTINED, ("delivered", "held"), "quarantined"),
 ]

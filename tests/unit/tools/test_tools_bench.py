@@ -451,11 +451,17 @@ def test_an_association_that_ends_in_an_answer_is_no_figure() -> None:
 def test_a_question_is_answered_by_the_studies_that_share_its_keys() -> None:
     case = find.Case("two of a patient", 2, find.by_patient)
     made = list(hoard.studies(60))
-    for keys in find.shared(case, 60):
+    for keys in find.shared([case], 60)[case.name]:
         ((_, patient),) = keys
         assert sum(study.patient.patient_id == patient for study in made) == 2
-    with pytest.raises(load.LoadFailed, match="no question is answered by 50"):
-        find.shared(replace(case, matches=50), 60)
+    with pytest.raises(load.LoadFailed, match="no question two of a patient"):
+        find.shared([replace(case, matches=50)], 60)
+
+
+def test_a_prefix_is_shared_by_whom_it_is_the_whole_name_of() -> None:
+    study = next(hoard.studies(60))
+    name = study.patient.name.partition("=")[0]
+    assert (("PatientName", f"{name}*"),) in find.by_prefix(study)
 
 
 def test_a_month_ends_when_it_ends() -> None:

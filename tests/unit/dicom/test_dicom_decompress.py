@@ -1,4 +1,4 @@
-"""dicom/transcode.py: what comes out of a decoder, in a dataset that is else what it was. RLE, which needs no library.
+"""dicom/decompress.py: what comes out of a decoder, in a dataset that is else what it was. RLE, which needs no library.
 
 Other compressions are decompressed in a process of their own: tests/unit/net/test_net_decoding.py.
 """
@@ -15,7 +15,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
-from dicomnode.dicom import transcode
+from dicomnode.dicom import decompress
 from dicomnode.errors import InstanceError
 from tests.samples import dataset_of, real_files
 
@@ -26,7 +26,7 @@ _META = b"\2\0\x10\0UI\x14\0" + EXPLICIT.encode() + b"\0"
 
 def decompressed(path: Path) -> bytes:
     with path.open("rb") as source, tempfile.TemporaryFile() as target:
-        transcode.decompress(source, target)
+        decompress.decompress(source, target)
         target.seek(0)
         return target.read()
 
@@ -105,13 +105,13 @@ def test_the_offsets_of_frames_go_and_group_lengths_too(made: Any) -> None:
 
 
 def test_a_frame_of_another_size_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = transcode._decoded
+    right = decompress._decoded
 
     def longer(*arguments: Any) -> Any:
         for frame, facts in right(*arguments):
             yield frame + b"\0\0", facts
 
-    monkeypatch.setattr(transcode, "_decoded", longer)
+    monkeypatch.setattr(decompress, "_decoded", longer)
     with pytest.raises(InstanceError, match="the size"):
         decompressed(FILES["MR_small_RLE.dcm"])
 
@@ -133,6 +133,17 @@ def test_what_is_not_what_it_says_cannot_be_decompressed(made: Any, attributes: 
 
 
 @pytest.mark.parametrize(
+    ("name", "attributes"),
+    [("J2K_pixelrep_mismatch.dcm", {}), ("MR_small_jp2klossless.dcm", {"PixelRepresentation": 0})],
+)
+def test_pixels_that_say_another_sign_than_their_dataset_are_refused(
+    made: Any, name: str, attributes: dict[str, Any]
+) -> None:
+    with pytest.raises(InstanceError, match="its pixels are signed, and its Pixel Representation is not"):
+        decompressed(made(name, **attributes))
+
+
+@pytest.mark.parametrize(
     ("narrow", "signed", "wide"),
     [
         (b"\x01\xff", False, b"\x01\0\xff\0"),
@@ -140,6 +151,6 @@ def test_what_is_not_what_it_says_cannot_be_decompressed(made: Any, attributes: 
     ],
 )
 def test_a_decoder_that_takes_fewer_bytes_to_a_number_is_made_up_for(narrow: bytes, signed: bool, wide: bytes) -> None:
-    assert transcode._widened(narrow, 1, 2, signed) == wide
-    assert transcode._widened(wide, 2, 2, signed) == wide
-    assert transcode._widened(wide, 2, 4, False)[:4] == wide[:2] + b"\0\0"
+    assert decompress._widened(narrow, 1, 2, signed) == wide
+    assert decompress._widened(wide, 2, 2, signed) == wide
+    assert decompress._widened(wide, 2, 4, False)[:4] == wide[:2] + b"\0\0"

@@ -20,7 +20,8 @@ from pydicom.pixels.utils import get_j2k_parameters
 from pydicom.uid import UID, JPEG2000TransferSyntaxes
 
 from dicomnode.dicom import part10
-from dicomnode.dicom.elements import EXPLICIT, UNDEFINED, elements
+from dicomnode.dicom.elements import UNDEFINED, elements
+from dicomnode.dicom.syntaxes import EXPLICIT
 from dicomnode.errors import InstanceError
 
 _PIXEL_DATA: Final = 0x7FE00010

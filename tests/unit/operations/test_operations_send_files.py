@@ -1,4 +1,4 @@
-"""operations/send.py: files that a person sends: which may go, what is said of the others, and what is left behind."""
+"""operations/send_files.py: which files of a person may go, what is said of the others, and what is left behind."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import pytest
 from dicomnode.config.model import Partner
 from dicomnode.dicom import part10
 from dicomnode.operations import files
+from dicomnode.operations.files import Person
 from dicomnode.operations.ports import Node, Outgoing
-from dicomnode.operations.send import ByHand
+from dicomnode.operations.send_files import Send
+from dicomnode.store import gates, queue
 from dicomnode.store.database import execute, rows
 from tests import fakes, samples
 from tests.fakes import FakePartner
@@ -49,14 +51,14 @@ class Hand:
         self.said: dict[str, str] = {}
         self.stopped = False
         known: Partner = node.config.partners[partner].model_copy(update=change)
-        self.by_hand = ByHand(known, peer, node, self._say, lambda: self.stopped, "somebody")
+        self.sending = Send(known, peer, node, Person("somebody", self._say, lambda: self.stopped))
 
     def _say(self, path: Path, why: str) -> None:
         self.said[path.name] = why
 
     def __call__(self, *paths: Path) -> files.Tally:
-        self.counted = list(self.by_hand.send(files.named(paths)))
-        return self.by_hand.tally
+        self.counted = list(self.sending.send(files.named(paths)))
+        return self.sending.tally
 
 
 def audited(node: Node) -> list[tuple[str, str, str]]:
@@ -79,7 +81,7 @@ def test_all_goes_as_it_is_and_is_audited_first(node: Node, disc: Path) -> None:
     assert (partner, study) == ("PUBPACS", MADE[0].study)
     assert text.startswith("somebody: ")
     assert "outside of routes" in text
-    assert last == "somebody: 5 instances were sent, 0 were not"
+    assert last == "somebody: 5 instances were sent, 0 failed, 0 were not tried"
     with node.database.read():
         assert rows("SELECT count(*) FROM transfers") == [(0,)]
 
@@ -154,8 +156,29 @@ def test_what_is_in_quarantine_here_goes_nowhere(node: Node, disc: Path) -> None
     node.database.write(lambda: execute("UPDATE studies SET quarantine = 'in doubt'"))
     hand = Hand(node, peer := FakePartner())
     assert not hand(disc).is_good
-    assert set(hand.said.values()) == {"its study is in quarantine here"}
+    assert all("quarantine" in why for why in hand.said.values())
     assert not peer.contexts
+
+
+def test_what_a_person_has_held_goes_to_nobody_of_the_site(node: Node, disc: Path) -> None:
+    fakes.receive_all(node, MADE)
+    (referral,) = node.database.write(lambda: rows("SELECT id FROM referrals"))[0]
+    node.database.write(lambda: gates.hold([referral], "wrong patient"))
+    hand = Hand(node, peer := FakePartner())
+    assert hand(disc).failed == len(MADE)
+    assert set(hand.said.values()) == {f"referral {referral} is held"}
+    assert not peer.contexts
+
+
+def test_what_a_person_has_dropped_does_not_go_by_hand_either(node: Node, disc: Path) -> None:
+    fakes.receive_all(node, MADE)
+    (first, *_) = node.database.write(lambda: rows("SELECT id FROM transfers ORDER BY id"))[0]
+    node.database.write(lambda: queue.drop([first], "not wanted", node.clock()))
+    hand = Hand(node, peer := FakePartner())
+    tally = hand(disc)
+    assert (tally.done, tally.failed) == (len(MADE) - 1, 1)
+    assert list(hand.said.values()) == ["a person has held or dropped it: not wanted"]
+    assert MADE[0].sop_instance not in [sent.sop_instance_uid for sent in peer.sent]
 
 
 def test_what_a_partner_is_never_sent_it_is_not_sent_by_hand(node: Node, disc: Path) -> None:
@@ -193,9 +216,15 @@ def test_after_a_lost_association_the_rest_goes_on_another(node: Node, disc: Pat
 def test_who_cannot_be_reached_is_called_once(node: Node, disc: Path) -> None:
     peer = FakePartner(unreachable=True)
     tally = Hand(node, peer)(disc)
-    assert (tally.done, tally.failed, tally.is_good) == (0, 0, False)
-    assert "refused" in tally.stopped
+    assert (tally.done, tally.failed, tally.untried, tally.is_good) == (0, 0, 5, False)
+    assert tally.stopped.startswith("PUBPACS@10.9.0.5:104: no connection")
+    assert "`dicomnode partners echo PUBPACS`" in tally.stopped
     assert len(peer.contexts) == 1
+    texts = [text for _, _, text in audited(node)]
+    assert texts == [
+        "somebody: files of it are to be sent by hand, outside of routes and ledger",
+        "somebody: 0 instances were sent, 0 failed, 5 were not tried",
+    ]
 
 
 def test_an_interruption_ends_it_between_two_instances(node: Node, disc: Path) -> None:
