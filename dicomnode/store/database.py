@@ -6,7 +6,8 @@ waits; processes take turns under a file lock, so that SQLite's own busy waiting
 and nothing else. After a commit that changed anything the node's bell is rung: whoever sleeps until there is something
 to do looks again.
 
-`read()` gives a block its own short-lived connection. Only the housekeeper calls `checkpoint()`.
+`read()` gives a block its own short-lived connection; a query, which may be interrupted, has one that others have
+read through before it (readers.py). Only the housekeeper calls `checkpoint()`.
 
 SQLite before 3.51.3 may damage a database where one connection moves the log while another writes or moves it too
 (https://www.sqlite.org/wal.html#walresetbug), and we run on older ones. So nothing of ours ever does both at once: no
@@ -38,6 +39,7 @@ from dicomnode.errors import IndexDamaged, OutOfResources, Unfinished
 from dicomnode.store import damaged, migrations
 from dicomnode.store.bell import Bell
 from dicomnode.store.functions import FUNCTIONS
+from dicomnode.store.readers import Readers
 from dicomnode.store.together import Together
 from dicomnode.store.volume import Volume
 
@@ -46,8 +48,6 @@ proxy = peewee.DatabaseProxy()
 T = TypeVar("T")
 _GROUP = 64
 """The most functions in one commit: what waits longer is in the next."""
-_STRETCH = 20_000
-"""Steps of SQLite's machine between two looks at whether a reader wants no more."""
 _PATIENCE = 10.0
 """Seconds a write waits for its turn before the caller is told to come back later."""
 _PRAGMAS = {
@@ -139,6 +139,7 @@ class Database:
         self._lock = os.open(path.parent / "write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._turns = threading.Lock()
         self._writer: sqlite3.Connection | None = None
+        self._readers = Readers(self._connect)
         self._commits = Together(self._commit, _GROUP, patience)
 
     def __repr__(self) -> str:
@@ -159,15 +160,22 @@ class Database:
             yield
             return
         try:
-            with self._sqlite.connection_context():
-                if stopped:
-                    self._sqlite._state.conn.set_progress_handler(stopped, _STRETCH)  # type: ignore[attr-defined]
+            with self._reading(stopped):
                 yield
         except _ERRORS as error:
             if getattr(_first(error), "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
                 raise Interrupted from error
             self._judge(error)
             raise OutOfResources(f"the index cannot be read: {error}") from error
+
+    @contextmanager
+    def _reading(self, stopped: Callable[[], bool] | None) -> Iterator[None]:
+        if stopped is None:
+            with self._sqlite.connection_context():
+                yield
+        else:
+            with self._readers.take(stopped) as connection, self._through(connection):
+                yield
 
     def write(self, fn: Callable[[], T]) -> T:
         """Run `fn` in a commit; its result once that is durable. Errors of `fn` undo `fn` alone.
@@ -224,6 +232,7 @@ class Database:
         """Finish what waits, and take no more."""
         self._commits.close()
         self._disconnect()
+        self._readers.close()
         os.close(self._lock)
 
     # -- the commit --------------------------------------------------------------------------------------------
@@ -251,12 +260,21 @@ class Database:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """The one connection that is written through, as that of this thread, whichever it is."""
         if self._writer is None:
-            self._writer = self._sqlite._connect()  # type: ignore[attr-defined]
+            self._writer = self._connect()
+        with self._through(self._writer):
+            yield self._writer
+
+    def _connect(self) -> sqlite3.Connection:
+        return self._sqlite._connect()  # type: ignore[attr-defined,no-any-return]
+
+    @contextmanager
+    def _through(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """A block in which a connection is that of this thread."""
         state = self._sqlite._state  # type: ignore[attr-defined]
         own = state.conn, state.closed
-        state.conn, state.closed = self._writer, False
+        state.conn, state.closed = connection, False
         try:
-            yield self._writer
+            yield
         finally:
             state.conn, state.closed = own
 

@@ -15,7 +15,7 @@ from dicomnode.operations.ports import Node
 from dicomnode.rules import matching
 from dicomnode.rules.matching import Model
 from dicomnode.rules.negotiated import Features
-from dicomnode.store import database, search
+from dicomnode.store import readers, search
 from dicomnode.store.database import execute
 from dicomnode.store.search import Scope
 from tests import fakes
@@ -421,7 +421,7 @@ def test_a_search_ends_in_the_middle_of_a_statement(
     rich: Small, monkeypatch: pytest.MonkeyPatch, keys: dict[str, str]
 ) -> None:
     """So few rows are no work for SQLite: let it ask after every step."""
-    monkeypatch.setattr(database, "_STRETCH", 1)
+    monkeypatch.setattr(readers, "_STRETCH", 1)
     query = matching.query(fakes.asked("STUDY", **keys), Model.STUDY_ROOT)
 
     def ends(at: int) -> tuple[int, list[search.Page]]:
