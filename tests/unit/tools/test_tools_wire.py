@@ -110,9 +110,9 @@ def test_several_in_flight_and_a_delay(receiver: wire.Receiver) -> None:
 
 
 def test_abort_and_reset_end_the_association_at_the_receiver(receiver: wire.Receiver) -> None:
-    for reset in (False, True):
+    for number, reset in enumerate((False, True), 1):
         associate(receiver.port).abort(reset=reset)
-    receiver.wait_until(lambda: len(receiver.faults) == 2)
+        receiver.wait_until(lambda number=number: len(receiver.faults) == number)
     assert [type(fault) for fault in receiver.faults] == [wire.Aborted, wire.Closed]
 
 
