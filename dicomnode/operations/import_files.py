@@ -2,8 +2,8 @@
 
 It is walked, kept, indexed and queued by the one story there is for that (receive.py), and refused for what a C-STORE
 of that partner would be refused for, or where our own information in it says that it is of a site whose studies may not
-reach that partner's. Nothing is said to be here before it is durable; the files themselves are read,
-and left as they are.
+reach that partner's. Nothing is said to be here before it is durable; the files themselves are read, and left as they
+are.
 """
 
 from __future__ import annotations

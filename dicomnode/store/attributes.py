@@ -46,7 +46,7 @@ _UPDATE_SERIES = _update_sql("series", (*_SERIES, *_SERIES_SEQUENCES))
 _OF_STUDY_ALONE = tuple(a.column for a in ATTRIBUTES if a.level is Level.STUDY)
 _COMPLETE_STUDY = _complete_sql("studies", (*_OF_STUDY_ALONE, *_STUDY_SEQUENCES))
 _COMPLETE_SERIES = _complete_sql("series", (*_SERIES, *_SERIES_SEQUENCES))
-_UPDATE_INSTANCE = _update_sql("instances", OF_INSTANCE)
+_COMPLETE_INSTANCE = _complete_sql("instances", OF_INSTANCE)
 
 
 def new_study(instance: SopInstance, origin: Origin, issuer: str) -> int:
@@ -70,11 +70,12 @@ def describe_series(series: int, instance: SopInstance) -> None:
 
 
 def complete(row: int, instance: SopInstance) -> None:
-    """Have the rows of a kept instance say what its file says: they may be older than some of what is indexed.
+    """Have the rows of a kept instance say what its file says, where they say nothing: they may be older than some of
+    what is indexed. Nothing that is told is told anew, for a file may be damaged since.
 
-    Of its study and its series, a current one tells what nobody has told. Whose they are is told already.
+    Of its study and its series, a current one tells. Whose they are is told already.
     """
-    execute(_UPDATE_INSTANCE, *of_instance(instance), row)
+    execute(_COMPLETE_INSTANCE, *of_instance(instance), row)
     sql = "SELECT s.id, s.study FROM instances i JOIN series s ON s.id = i.series WHERE i.id = ? AND i.current"
     for series, study in rows(sql, row):
         packed = sequences.texts(instance)

@@ -13,7 +13,7 @@ from pathlib import Path
 from dicomnode.dicom import part10
 from dicomnode.errors import InstanceError, OutOfResources
 from dicomnode.store.archive import Part, digest, ulid
-from dicomnode.store.volume import Volume
+from dicomnode.store.volume import Volume, sync
 
 
 class Folder:
@@ -23,7 +23,10 @@ class Folder:
         self.path = path
         self._volume = Volume(path)
         try:
+            made = [each for each in (path, *path.parents) if not each.exists()]
             path.mkdir(parents=True, exist_ok=True)
+            for each in made:
+                sync(each.parent)
             self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise OutOfResources(f"{path} cannot be used: {error.strerror}") from error

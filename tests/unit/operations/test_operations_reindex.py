@@ -261,12 +261,12 @@ def test_an_index_of_an_older_version_is_completed(lived: Lived) -> None:
         connection.create_function("name_tokens", 3, lambda *_: "", deterministic=True)
         connection.execute("UPDATE series SET modality = '', series_date = ''")
         connection.execute("UPDATE studies SET study_description = '', patient_id = 'SAID BY A PERSON'")
-        connection.execute("UPDATE instances SET image_type = '', content_date = ''")
+        connection.execute("UPDATE instances SET image_type = '', content_date = '', sop_class_uid = '1.2.3'")
     connection.close()
     assert not lived.rebuild().missing
     with contextlib.closing(sqlite3.connect(lived.path)) as connection:
         assert {row[0] for row in connection.execute("SELECT modality FROM series")} == {"CT"}
         assert {row[0] for row in connection.execute("SELECT modalities FROM studies")} == {"CT"}
         assert {row[0] for row in connection.execute("SELECT patient_id FROM studies")} == {"SAID BY A PERSON"}
-        told = "SELECT count(*) FROM instances WHERE image_type = '' OR content_date = ''"
+        told = "SELECT count(*) FROM instances WHERE image_type = '' OR content_date = '' OR sop_class_uid != '1.2.3'"
         assert connection.execute(told).fetchone() == (0,)

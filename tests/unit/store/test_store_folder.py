@@ -12,6 +12,7 @@ import pytest
 from dicomnode.dicom import part10
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import OutOfResources
+from dicomnode.store import folder as folders
 from dicomnode.store.archive import Part
 from dicomnode.store.folder import Folder
 
@@ -100,6 +101,15 @@ def test_its_name_is_durable_before_it_is_kept(folder: Folder, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", sync)
     folder.keep(it, UID)
     assert seen == [["1.2.3.dcm"]], "the folder, once its name stands in it"
+
+
+def test_a_folder_that_is_made_is_there_after_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(folders, "sync", synced.append)
+    Folder(tmp_path / "new" / "below").close()
+    assert synced == [tmp_path / "new", tmp_path]
+    Folder(tmp_path / "new" / "below").close()
+    assert len(synced) == 2, "what was there is there"
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
