@@ -190,6 +190,10 @@ class ContextMissing(PartnerError):
     temporary = False
 
 
+class NotCoerced(ContextMissing):
+    """The copy that the partner is to have cannot be made of this instance; others can be sent."""
+
+
 # -- configuration and use -------------------------------------------------------------------------------------
 
 

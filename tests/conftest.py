@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dicomnode.rules.auditing import MEANINGS
+from dicomnode.store import chain
 from tests import node as nodes
 from tests import orthanc as orthancs
 from tests.certificates import Authority
@@ -30,6 +33,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed:
         report.sections += [(str(it.log), nodes.tail(it.log)) for it in item.stash.get(_NODES, [])]
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _every_kind_of_event_is_known() -> Iterator[None]:
+    """What the package writes into the audit trail, in the process of the tests, has its line in rules/auditing.py."""
+    append, ours = chain.append, str(Path(chain.__file__).parent.parent)
+
+    def checked(content: chain.Row) -> int:
+        caller = sys._getframe(2).f_code.co_filename
+        assert not caller.startswith(ours) or content["kind"] in MEANINGS, f"{content['kind']!r} has no meaning"
+        return append(content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain, "append", checked)
+        yield
 
 
 @pytest.fixture

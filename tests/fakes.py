@@ -144,6 +144,8 @@ class FakePartner:
     """The Failure Reason for what it lacks."""
     on_ask: Callable[[str], None] = lambda _: None
     """Called with every question for proof, and its name, before it is answered."""
+    scheduled: list[Identifier] = field(default_factory=list)
+    """Its worklist."""
     rows: Callable[[Identifier], list[Identifier]] = lambda _: []
     """What it answers to each question …"""
     has: list[Sample] = field(default_factory=list)
@@ -195,7 +197,9 @@ class FakePartner:
         self._asked("count", partner, study_instance_uid)
         return len(self.kept - self.lacks) if self.counts else None
 
-    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
+    def commit(
+        self, partner: Partner, transaction_uid: str, references: Sequence[Reference], over: Stopped
+    ) -> Report | None:
         """N-ACTION, and what comes of it."""
         self._asked("commitment", partner, *(each.sop_instance_uid for each in references))
         has = self.kept - self.lacks
@@ -222,6 +226,11 @@ class FakePartner:
         """C-FIND."""
         self._asked("find", partner, question.level)
         yield from self.rows(question)
+
+    def worklist(self, partner: Partner, since: str, stopped: Stopped) -> Iterator[Identifier]:
+        """C-FIND of the Modality Worklist."""
+        self._asked("worklist", partner, since)
+        yield from self.scheduled
 
     def move(self, partner: Partner, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:
         """C-MOVE, which always succeeds."""

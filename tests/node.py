@@ -25,8 +25,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from tests import wire
+from tests.patience import patient
 
-_ROLES = ("configure", "recover", "acceptor", "forwarder", "housekeeper")
+_ROLES = ("configure", "recover", "farewell", "acceptor", "forwarder", "housekeeper")
 
 
 class Result(NamedTuple):
@@ -53,10 +54,10 @@ def free_port() -> int:
 
 def wait_until(predicate: Callable[[], Any], timeout: float, what: str, log: Path | None = None) -> Any:
     """Ask every 20 ms until the answer is true, and return it; AssertionError names `what`, and the log's end."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while not (answer := predicate()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout} s in vain for {what}{tail(log)}")
+        if time.monotonic() > began + patient(timeout):
+            raise AssertionError(f"waited {time.monotonic() - began:.0f} s in vain for {what}{tail(log)}")
         time.sleep(0.02)
     return answer
 
@@ -216,8 +217,8 @@ class Node:
         family = _Family(self._family())
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout)
-            family.wait_gone(timeout)
+            self.process.wait(patient(timeout))
+            family.wait_gone(patient(timeout))
         except (subprocess.TimeoutExpired, TimeoutError) as error:
             self.kill_all()
             raise AssertionError(f"the node did not stop within {timeout} s{tail(self.log)}") from error
@@ -238,8 +239,8 @@ class Node:
         self.killed_at = time.monotonic()
         self.process.kill()
         family.kill()
-        self.process.wait(10)
-        family.wait_gone(10)
+        self.process.wait(patient(10))
+        family.wait_gone(patient(10))
         family.close()
         self.process = None
 
@@ -251,7 +252,7 @@ class Node:
     def bury(self, timeout: float = 10) -> None:
         """The supervisor was killed by somebody else: return once it is gone."""
         assert self.process
-        self.process.wait(timeout)
+        self.process.wait(patient(timeout))
         self.process = None
 
     def kill(self, role: str) -> list[int]:
@@ -311,7 +312,13 @@ class Node:
         """Run a command: a Result, or with `json` what its `--json` prints (AssertionError where it fails)."""
         command = self._command(*arguments, *(["--json"] if json else []))
         done = subprocess.run(
-            command, cwd=self.folder, env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout
+            command,
+            cwd=self.folder,
+            env=self.env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=patient(timeout),
         )
         result = Result(done.returncode, done.stdout, done.stderr)
         return self._parsed(arguments, result) if json else result
@@ -324,7 +331,7 @@ class Node:
         """The status of a C-ECHO, by default from the first partner of the configuration."""
         name, partner = next(iter(self.config["partners"].items()))
         calling = calling or partner.get("ae_title", name)
-        return wire.echo(LOCAL, self.port, called or self.ae_title, str(calling), timeout=timeout)
+        return wire.echo(LOCAL, self.port, called or self.ae_title, str(calling), timeout=patient(timeout))
 
     def associate(
         self, calling: str, contexts: wire.Contexts, *, called: str | None = None, **options: Any

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.patience import patient
 from tests.upper_layer import (
     ABORT,
     ASSOCIATE_AC,
@@ -153,7 +154,7 @@ class Receiver:
     def wait_until(self, holds: Callable[[], bool], timeout: float = 10, what: str = "it") -> list[Received]:
         """Return what was received once `holds()`, which is asked whenever something has happened here."""
         with self._changed:
-            if not self._changed.wait_for(holds, timeout):
+            if not self._changed.wait_for(holds, patient(timeout)):
                 raise AssertionError(
                     f"waited {timeout} s for {what}: {len(self.received)} received, {len(self.aborted)} aborted, "
                     f"{len(self.requests)} associations, faults {self.faults}"

@@ -187,7 +187,7 @@ class Association:
         *,
         roles: Mapping[str, tuple[int, int]] | None = None,
         source_address: str | None = None,
-        timeout: float = 10,
+        timeout: float = 30,
         max_pdu: int = 65536,
         user: tuple[str, str] | None = None,
         journal: Journal | None = None,

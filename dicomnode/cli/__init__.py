@@ -1,6 +1,6 @@
 """The command line: one file a noun. The one place where an error becomes a sentence for a person, and an exit code.
 
-Exit codes: 0 done, 1 it failed or was refused, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 it failed or was refused, 2 wrong usage or configuration, or a name that nothing has.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dicomnode import __version__
 from dicomnode.cli.audit import audit
 from dicomnode.cli.demo import demo
 from dicomnode.cli.doctor import doctor
+from dicomnode.cli.explain import explain
 from dicomnode.cli.find import find
 from dicomnode.cli.get import get
 from dicomnode.cli.import_ import import_
@@ -28,9 +29,12 @@ from dicomnode.cli.quarantine import quarantine
 from dicomnode.cli.queue import queue
 from dicomnode.cli.referrals import referrals
 from dicomnode.cli.reindex import reindex
+from dicomnode.cli.report import report
+from dicomnode.cli.routes import routes
 from dicomnode.cli.send import send
 from dicomnode.cli.status import status
 from dicomnode.cli.studies import studies
+from dicomnode.cli.tls import tls
 from dicomnode.errors import ConfigurationError, DicomnodeError, UsageError
 
 
@@ -83,6 +87,8 @@ def main(context: click.Context, config: Path) -> None:
       dicomnode partners refused      who was turned away, and the lines that would admit them
       dicomnode studies list          what has arrived
       dicomnode referrals list        where each referred study is, and why
+      dicomnode explain STUDY         the whole of it for one study, with the next step and whose that is
+      dicomnode report                what was exchanged, in figures that may be published
       dicomnode queue shape           what waits for whom
       dicomnode find PARTNER          what a partner has: move, get, send and import carry it by hand
     """
@@ -90,7 +96,7 @@ def main(context: click.Context, config: Path) -> None:
     context.obj = Place(config)
 
 
-_OF_THE_NODE = (serve, check, reload, status, doctor, reindex, demo)
+_OF_THE_NODE = (serve, check, reload, status, doctor, explain, reindex, report, demo)
 _BY_HAND = (find, get, move, send, import_)
-for _command in (*_OF_THE_NODE, partners, studies, *_BY_HAND, referrals, quarantine, queue, audit):
+for _command in (*_OF_THE_NODE, partners, studies, *_BY_HAND, referrals, quarantine, queue, routes, audit, tls):
     main.add_command(_command)

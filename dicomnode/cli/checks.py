@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from dicomnode.cli import lane
 from dicomnode.config import certificates
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import DicomnodeError, OutOfResources, PartnerError
-from dicomnode.operations import scrub
+from dicomnode.operations import outbox, scrub
 from dicomnode.operations.ports import Node, now
 from dicomnode.rules import space
 from dicomnode.run import premises
@@ -135,19 +135,22 @@ def _is_free(key: str, host: str, port: int) -> Said:
 
 
 def papers(it: Patient) -> Iterator[Said]:
-    """How long certificates are valid."""
-    if tls := it.config.node.tls:
-        yield _valid("our certificate", tls.certificate.name, certificates.valid_until(tls))
-        if until := certificates.authorities_until(tls):
-            yield _valid("an authority", tls.ca.name, until)
+    """How long certificates are valid, and whether a start would take them."""
+    if (tls := it.config.node.tls) is None:
+        return
+    for key, why in certificates.faults(tls):
+        yield State.PROBLEM, f"node.tls.{key}: {why}", "the files in use stay until the node is started again"
+    for paper in certificates.papers(tls):
+        yield _valid(paper)
 
 
-def _valid(what: str, file: str, until: date) -> Said:
-    left, said = until - datetime.now(UTC).date(), f"{what} ({file}) is valid until {until}"
+def _valid(paper: certificates.Paper) -> Said:
+    until = certificates.last_day(paper.until)
+    left, said = until - datetime.now(UTC).date(), f"{paper.what} ({paper.file.name}) is valid until {until}"
     if left > _SOON:
         return State.OK, said
     state = State.WARNING if left >= timedelta(0) else State.PROBLEM
-    return state, f"{said}, {left.days} days from now", "put a new one in its place, and `dicomnode reload`"
+    return state, f"{said}, {left.days} days from now", "put a new one in its place"
 
 
 def schema(it: Patient) -> Iterator[Said]:
@@ -205,6 +208,20 @@ def queues(it: Patient) -> Iterator[Said]:
 
 def _span(microseconds: int) -> str:
     return space.span(microseconds / 1e6)
+
+
+def trail(it: Patient) -> Iterator[Said]:
+    """Whether the audit trail gets to its collector."""
+    if not it.index or not it.config.node.audit:
+        return
+    with it.index.read():
+        waiting = outbox.backlog()
+    said = f"{waiting.entries} entries wait for the collector"
+    if waiting.failing_since:
+        advice = "the node's log says why: its address, its certificate, or ours"
+        yield State.PROBLEM, f"{said}, which has taken none for {_span(now() - waiting.failing_since)}", advice
+    else:
+        yield State.OK, said
 
 
 def archive(it: Patient) -> Iterator[Said]:
@@ -280,6 +297,7 @@ CHECKS: dict[str, Callable[[Patient], Iterator[Said]]] = {
     "TLS": papers,
     "index": schema,
     "queue": queues,
+    "audit": trail,
     "archive": archive,
     "partners": partners,
 }

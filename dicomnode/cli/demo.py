@@ -1,38 +1,32 @@
 """demo: the main job, end to end, on this machine: a CT sends, a radiographer asks, the hospital receives.
 
 Starts a real node on loopback with a data folder of its own, which is removed at the end. Nothing else is touched.
+`--pilot` is another story, which cli/pilot.py tells.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dicomnode.cli.output import console
+from dicomnode.cli import stage
 from dicomnode.config.model import NodeConfig
 from dicomnode.dicom import part10, walk
 from dicomnode.dicom.classes import STORAGE_CLASSES
-from dicomnode.errors import DicomnodeError, PartnerError
+from dicomnode.errors import DicomnodeError, PartnerError, UsageError
 from dicomnode.operations import configure
 from dicomnode.operations.ports import Outgoing
 from dicomnode.rules import contexts, proposals
 from dicomnode.store.archive import digest
 
 _SLICES = 60
-_PATIENCE = 120.0
 _OVER = ("sent", "confirmed", "failed", "quarantined")
 _CONFIG = """\
 node:
@@ -66,17 +60,36 @@ class Sent:
 
 
 @click.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False))
-def demo(folder: Path | None) -> None:
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--pilot", is_flag=True, help="31 centres, 328 referrals, a hospital; needs DCMTK and Orthanc.")
+def demo(folder: Path | None, pilot: bool) -> None:
     """Show the main job on this machine.
 
     Send, query, arrive, compare byte for byte.
 
     FOLDER is a study of yours (Part 10 files, searched through its sub-folders); without it, 60 slices are made from a
     CT that pydicom carries. Nothing leaves this machine.
+
+    With --pilot, FOLDER is a new one, in which all of it stays to be looked at: a node between 31 private centres and
+    a hospital, with ten studies that must not arrive.
     """
     with tempfile.TemporaryDirectory(prefix="dicomnode-demo-") as place:
-        _Demo(Path(place), folder).run()
+        if pilot:
+            from dicomnode.cli.pilot import run
+
+            run(_emptied(folder) if folder else Path(place))
+        elif folder and not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}")
+        else:
+            _Demo(Path(place), folder).run()
+
+
+def _emptied(folder: Path) -> Path:
+    """A folder that may be filled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty: name a new folder")
+    return folder.resolve()
 
 
 class _Demo:
@@ -87,7 +100,7 @@ class _Demo:
         self._received = place / "hospital"
         self._received.mkdir()
         self._path = place / "dicomnode.yaml"
-        self._node_port, self._hospital_port = _free_ports()
+        self._node_port, self._hospital_port = stage.free_ports(2)
         self._path.write_text(_CONFIG.format(node=self._node_port, hospital=self._hospital_port))
         self._config = configure.read(self._path)
         self._study = _study(folder or _made(place / "ct"), contexts.storable(self._config))
@@ -97,7 +110,8 @@ class _Demo:
         from dicomnode.net import demonstration  # the network's libraries load slowly: only who calls pays
 
         print("1. A node starts, and a hospital's AE (PUBPACS).")
-        with demonstration.hospital("PUBPACS", self._hospital_port, self._received), self._node():
+        serving = stage.serving(self._path, self._node_port, self._place / "node.log")
+        with demonstration.hospital("PUBPACS", self._hospital_port, self._received), serving:
             print(f"2. HARBOUR_CT1, of a private centre, sends {len(self._study)} instances to TO_GENERAL.")
             self._send()
             print("3. A radiographer of the centre asks for the patient's studies:")
@@ -113,35 +127,13 @@ class _Demo:
             raise DicomnodeError("not everything arrived as it was sent")
         print(_NEXT)
 
-    @contextmanager
-    def _node(self) -> Iterator[None]:
-        command = [sys.executable, "-m", "dicomnode", "-c", str(self._path), "serve"]
-        log = self._place / "node.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(command, stderr=output, stdin=subprocess.DEVNULL)
-        try:
-            self._wait(lambda: self._answers(process, log), "the node to start")
-            yield
-        finally:
-            process.terminate()
-            process.wait()
-
-    def _answers(self, process: subprocess.Popen[bytes], log: Path) -> bool:
-        if process.poll() is not None:
-            raise DicomnodeError(f"the node did not start:\n{log.read_text()}")
-        try:
-            with socket.create_connection(("127.0.0.1", self._node_port), 1):
-                return True
-        except OSError:
-            return False
-
     def _send(self) -> None:
         """The CT: an association for each group of contexts, every file as it is."""
         from dicomnode.net.requestor import Requestor
 
         sender = _as_ct(self._config, self._node_port)
         node = sender.partners["NODE"]
-        with _progress("   sent") as bar:
+        with stage.progress("   sent") as bar:
             task = bar.add_task("", total=len(self._study))
             for pairs in proposals.groups(each.outgoing.context for each in self._study):
                 with Requestor(sender).associate(node, pairs) as link:
@@ -162,7 +154,7 @@ class _Demo:
                 print(f"   {found.PatientName}  {found.StudyDate or 'no date'}  {listed}  {count} instances  {uid}")
 
     def _watch(self) -> None:
-        with _progress("   arrived") as bar:
+        with stage.progress("   arrived") as bar:
             task = bar.add_task("", total=len(self._study))
 
             def arrived() -> bool:
@@ -171,9 +163,9 @@ class _Demo:
                 return bool(referred) and all(each["state"] in _OVER for each in referred)
 
             try:
-                self._wait(arrived, "the study to arrive")
+                stage.wait(arrived, "the study to arrive")
             except DicomnodeError:
-                self._run("queue", "shape")
+                stage.dicomnode(self._path, "queue", "shape")
                 raise
             bar.update(task, completed=len(list(self._received.glob("*.dataset"))))
 
@@ -183,25 +175,11 @@ class _Demo:
 
     def _timeline(self) -> None:
         for referral in self._cli("referrals", "list", "--json"):
-            self._run("referrals", "show", str(referral["referral"]))
+            stage.dicomnode(self._path, "referrals", "show", str(referral["referral"]))
 
     def _cli(self, *arguments: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self._run(*arguments, capture=True))
+        found: list[dict[str, Any]] = json.loads(stage.dicomnode(self._path, *arguments, capture=True))
         return found
-
-    def _run(self, *arguments: str, capture: bool = False) -> str:
-        command = [sys.executable, "-m", "dicomnode", "-c", str(self._path), *arguments]
-        sys.stdout.flush()
-        done = subprocess.run(command, stdout=subprocess.PIPE if capture else None, text=True, check=True)
-        return done.stdout or ""
-
-    @staticmethod
-    def _wait(done: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not done():
-            if time.monotonic() > deadline:
-                raise DicomnodeError(f"waited {_PATIENCE:g} seconds for {what}")
-            time.sleep(0.1)
 
 
 _NEXT = """
@@ -212,16 +190,6 @@ That was the main job. To run a node for real:
   3. .venv/bin/dicomnode serve                 run it
   4. .venv/bin/dicomnode partners refused      who was turned away, and the lines that would admit them
 """
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
-
-
-def _progress(text: str) -> Progress:
-    columns = TextColumn(text), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    return Progress(*columns, console=console())
 
 
 def _as_ct(config: NodeConfig, port: int) -> NodeConfig:

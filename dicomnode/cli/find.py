@@ -56,6 +56,8 @@ def find(place: Place, partner: str, keys: tuple[str, ...], level: str, as_json:
 
     config = place.current()
     called, question = by_hand.to_ask(partner, config), _question(level.upper(), keys)
+    asked = ", ".join(key.partition("=")[0] for key in keys) or "nothing in particular"
+    place.note("query asked by hand", f"at {level.upper()} level, by {asked}", called.name)
     answers: list[Identifier] = []
     partly = threading.Event()
     problem: PartnerError | None = None

@@ -40,6 +40,7 @@ def get(place: Place, partner: str, studies: tuple[str, ...], into: Path) -> Non
     folder, good = Folder(into), True
     with by_hand.interruptible() as stopped, by_hand.bar() as bar:
         for study in studies:
+            place.note("fetched by hand", f"into {folder.path}", called.name, study)
             fetch = Fetch(study, called, folder, config, now)
             try:
                 retrieved = fetch.run(Requestor(config), Waiting(stopped, by_hand.Told(bar, study)))

@@ -51,6 +51,8 @@ def move(
     called, title = by_hand.to_ask(partner, config), destination or config.node.ae_title
     wanted = _wanted(studies, series, instances)
     _check_destination(title, called, config)
+    for study in studies:
+        place.note("moved by hand", f"{called.name} is asked to send it to {title}", called.name, study)
     good = True
     with by_hand.interruptible() as stopped, by_hand.bar() as bar, _arrivals(place, title, config) as arrived:
         for study, named in zip(studies, wanted, strict=True):

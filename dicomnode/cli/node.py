@@ -8,7 +8,10 @@ import time
 
 import click
 
+from dicomnode.cli import proof
 from dicomnode.cli.opening import Place, pass_place, say
+from dicomnode.cli.output import count
+from dicomnode.config import load, units
 from dicomnode.errors import DicomnodeError, UsageError
 from dicomnode.operations import configure
 from dicomnode.run import premises
@@ -32,19 +35,30 @@ def serve(place: Place) -> None:
 
 
 @click.command()
+@click.option("--proof", "proven", is_flag=True, help="Who can obtain whose studies, by which service and line.")
+@click.option("--json", "as_json", is_flag=True, help="With --proof: one JSON object instead of a table.")
 @pass_place
-def check(place: Place) -> None:
+def check(place: Place, proven: bool, as_json: bool) -> None:
     """Say what the configuration means, or name its faults.
 
     In plain sentences; or every fault, with its line.
     """
-    config = place.config()
+    if as_json and not proven:
+        raise UsageError("--json goes with --proof")
+    text = load.text_of(place.path)
+    config = configure.check(text, place.path)
+    if proven:
+        proof.show(config, text, as_json=as_json)
+        return
     for heading, sentences in configure.sentences(config):
         click.secho(heading, bold=True)
         for sentence in sentences:
             click.echo(f"  {sentence}")
     for warning in configure.warnings(config):
         click.echo(f"warning: {warning}")
+    exposed = configure.exposed(config, text)
+    if exposed and not all(units.is_loopback(host) for host, _ in config.node.binds.values()):
+        click.echo(f"warning: {count(len(exposed), 'line')} could let one site pose as another: see `check --proof`")
     click.echo(f"{place.path} is sound.")
 
 

@@ -17,11 +17,19 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from dicomnode.dicom.instance import BY_COLUMN, Level
+
 Row = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
+PATIENT = frozenset(column for column, each in BY_COLUMN.items() if each.level is Level.PATIENT) | {
+    "accession_number",
+    "consent",
+    "recipient",
+    "referring_physician_name",
+}
+"""What is masked, by its column: all that is a patient's, and what leads to one."""
 _WIDE = 200
 """Columns when the output is no terminal: a pipe should not fold."""
-_PATIENT = ("patient_id", "patient_name")
 _PROSE = ("reason", "text", "notes", "why")
 """Columns that may be broken into lines, of no fewer characters than these."""
 _NARROW = 24
@@ -122,9 +130,11 @@ def masked(row: Row, phi: bool) -> Row:
     """The row with its patient fields masked, unless they were asked for."""
     if phi:
         return row
-    return {key: mask(value) if key in _PATIENT else value for key, value in row.items()}
+    return {key: mask(value) if key in PATIENT else value for key, value in row.items()}
 
 
 def mask(value: str) -> str:
-    """The first letter of a patient's attribute, and no more."""
-    return value[:1] + "*" * min(len(value) - 1, 7) if value else value
+    """The first letter of a patient's attribute, and no more; of a single one, nothing."""
+    if not value:
+        return value
+    return value[0] + "*" * min(len(value) - 1, 7) if len(value) > 1 else "*"

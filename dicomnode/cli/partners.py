@@ -15,6 +15,7 @@ from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.errors import PartnerError
 from dicomnode.operations.ports import Node
 from dicomnode.rules import oneway
+from dicomnode.rules.admission import STRANGE
 from dicomnode.store import audit, lanes
 from dicomnode.store.audit import Refused
 
@@ -97,6 +98,7 @@ def _refused_row(each: Refused) -> output.Row:
         "called_ae_title": each.called_ae_title,
         "address": each.address,
         "why": each.why,
+        "spki": each.spki,
         "times": each.times,
         "first_at": output.time(each.first_at),
         "last_at": output.time(each.last_at),
@@ -114,30 +116,30 @@ def _admission(each: Refused, config: NodeConfig) -> str:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", each.calling_ae_title).lstrip("-") or "NAME"
         sites = [site for site in config.sites if oneway.may_give(config, site)] or ["SITE"]
         caller = f"ae_title: {_scalar(each.calling_ae_title)}, address: {_scalar(each.address)}"
+        caller += f", tls: {{spki: {each.spki}}}" if each.spki else ""
         keys = f"site: {sites[0]}, {caller}, may: [store]"
         head = f"# to admit {each.calling_ae_title}, if it is of {' or '.join(sites)}, add this line to your partners:"
         return f"{head}\npartners:\n  {_scalar(name)}: {{{keys}}}"
+    known = [p for p in config.partners.values() if p.ae_title == each.calling_ae_title and p.may]
     if each.why == "address not allowed":
-        known = [p for p in config.partners.values() if p.ae_title == each.calling_ae_title and p.may]
         return "\n".join(_moved(partner, each) for partner in known)
+    if each.why == STRANGE:
+        return "\n".join(_renewed(partner, each) for partner in known if partner.certificate)
     return ""
 
 
 def _moved(partner: Partner, each: Refused) -> str:
-    """The partner as it is configured, with one more address."""
-    keys = {
-        "site": partner.site,
-        "ae_title": _scalar(partner.ae_title),
-        "address": f"[{', '.join((*partner.addresses, each.address))}]",
-        "host": _scalar(partner.host) if partner.host else "",
-        "port": partner.port or "",
-        "may": f"[{', '.join(sorted(partner.may))}]",
-        "tls": "true" if partner.tls else "",
-        "associations": partner.associations if partner.associations > 1 else "",
-        "max_associations": partner.max_associations or "",
-    }
-    entry = ", ".join(f"{key}: {value}" for key, value in keys.items() if value)
-    return f"# if {partner.name} calls from there too, this is its line:\npartners:\n  {partner.name}: {{{entry}}}"
+    """The partner's addresses, with one more."""
+    addresses = ", ".join((*partner.addresses, each.address))
+    head = f"# if {partner.name} calls from there too, these are its addresses:"
+    return f"{head}\npartners:\n  {partner.name}: {{address: [{addresses}]}}"
+
+
+def _renewed(partner: Partner, each: Refused) -> str:
+    """The partner's keys, with one more."""
+    keys = ", ".join((*(partner.certificate.spki if partner.certificate else ()), each.spki))
+    head = f"# if that is {partner.name}'s own certificate, as its admin tells you by telephone, this is its tls:"
+    return f"{head}\npartners:\n  {partner.name}: {{tls: {{spki: [{keys}]}}}}"
 
 
 def _scalar(text: str) -> str:

@@ -1,31 +1,32 @@
-"""quarantine: studies in doubt, what their versions differ in, and a person's word on which is right."""
+"""quarantine: studies in doubt, whose they are, what their versions differ in, and a person's word on what is right."""
 
 from __future__ import annotations
 
 import click
 
-from dicomnode.cli import output
+from dicomnode.cli import output, sides
 from dicomnode.cli.opening import Place, pass_place, who
+from dicomnode.cli.sides import Sides
 from dicomnode.dicom.classes import syntax_name
-from dicomnode.dicom.instance import ATTRIBUTES, Level
-from dicomnode.operations import differ
+from dicomnode.dicom.instance import ATTRIBUTES
+from dicomnode.operations import agreement, differ, vet
 from dicomnode.operations import quarantine as story
 from dicomnode.operations.differ import Difference
+from dicomnode.operations.ports import Node
 from dicomnode.operations.quarantine import Outcome, Subject
 from dicomnode.store import doubts
 from dicomnode.store.doubts import Doubt, Version
 
-_PATIENT = {a.keyword for a in ATTRIBUTES if a.level is Level.PATIENT} | {"AccessionNumber", "ReferringPhysicianName"}
-"""What is masked unless it is asked for."""
+_PATIENT = {each.keyword for each in ATTRIBUTES if each.column in output.PATIENT}
 _name = click.argument("study_or_instance")
 _reason = click.option("--reason", required=True, help="Why: it is kept in the audit trail.")
 
 
 @click.group()
 def quarantine() -> None:
-    """Studies in doubt, and which version of them is right.
+    """Studies in doubt, and a person's word on them.
 
-    They are quarantined, held for a correction, or flagged.
+    Whose they are, or which version is right. They are quarantined, held for a person to look at, or flagged.
     """
 
 
@@ -38,16 +39,23 @@ def list_(place: Place, limit: int, phi: bool, as_json: bool) -> None:
     """List studies in doubt, and why they are.
 
     The newest first, referred or not, and which versions of them wait for your word. Of a quarantined study
-    nothing leaves. Of a held one, nothing does that was not sent before it was corrected. A flagged one goes on.
+    nothing leaves. Of a held one, nothing does that was not sent before. A flagged one goes on.
     """
     with place.node() as node, node.database.read():
-        rows = [_row(each, phi) for each in doubts.listed(limit)]
-    columns = ["study", "state", "undecided", "versions", "reason", "referrals", "patient_id", "site", "received_at"]
-    columns.append("study_instance_uid")
+        rows = [_row(each, _kinds(each, node), phi) for each in doubts.listed(limit)]
+    columns = ["study", "state", "kind", "undecided", "versions", "reason", "referrals", "patient_id", "site"]
+    columns += ["received_at", "study_instance_uid"]
     output.show(rows, as_json=as_json, columns=columns, empty="No study is in doubt.")
 
 
-def _row(each: Doubt, phi: bool) -> output.Row:
+def _kinds(each: Doubt, node: Node) -> tuple[str, ...]:
+    """What is in doubt: whose study it is, which of its versions is right, or something else."""
+    is_of_whom = bool(each.identity) or (bool(each.quarantine) and vet.judge(each.study, node) is not None)
+    kinds = [kind for kind, is_so in (("identity", is_of_whom), ("versions", bool(each.undecided))) if is_so]
+    return tuple(kinds or ["other"])
+
+
+def _row(each: Doubt, kinds: tuple[str, ...], phi: bool) -> output.Row:
     row = {
         "study": each.study,
         "study_instance_uid": each.study_instance_uid,
@@ -56,6 +64,7 @@ def _row(each: Doubt, phi: bool) -> output.Row:
         "patient_name": each.patient_name,
         "received_at": output.time(each.received_at),
         "state": each.state,
+        "kind": kinds,
         "reason": each.reason,
         "undecided": each.undecided,
         "versions": each.versions,
@@ -70,9 +79,10 @@ def _row(each: Doubt, phi: bool) -> output.Row:
 @output.as_json
 @pass_place
 def show(place: Place, study_or_instance: str, phi: bool, as_json: bool) -> None:
-    """Show the versions of instances, and how they differ.
+    """Show whose study it is, and how versions differ.
 
-    Side by side, and which commands decide between them.
+    What its images and its referral say of the patient, and the versions of its instances: side by side, and which
+    commands decide.
 
     STUDY_OR_INSTANCE is a study's number or UID, or a SOP Instance UID.
     """
@@ -80,23 +90,30 @@ def show(place: Place, study_or_instance: str, phi: bool, as_json: bool) -> None
         it = story.subject(study_or_instance, node)
         found = differ.differences(it.versions, node)
         with node.database.read():
-            doubt = doubts.of(it.study.id)
+            doubt, whose = doubts.of(it.study.id), sides.of(it.study, node)
+            proposed = agreement.still_wanted(it.study.id)
     if as_json:
-        output.show([_difference(it, each, phi) for each in found], as_json=True, empty="")
+        rows = [_difference(it, each, phi) for each in found]
+        output.show([*([sides.row(whose, phi)] if whose else ()), *rows], as_json=True, empty="")
         return
     click.echo(f"Study {it.study.id} of {it.study.site} is {doubt.state if doubt else 'not in doubt'}.")
     if doubt:
         click.echo(doubt.reason)
-    if not found:
+    if whose:
+        click.echo()
+        sides.show(whose, phi)
+    elif not found:
         click.echo(f"\nThere is one version of {'it' if it.sop_instance_uid else 'each of its instances'}.")
     for each in found:
         click.echo()
         _compare(each, phi)
+    if proposed:
+        click.echo(f"\n{proposed}; another person has to say the same.")
     if doubt:
-        click.echo(f"\nDecide: {_decisions(it)}")
+        click.echo(f"\nDecide: {_decisions(it, whose)}")
 
 
-def _decisions(it: Subject) -> str:
+def _decisions(it: Subject, whose: Sides | None) -> str:
     """The commands that end the doubt."""
     name, study = it.sop_instance_uid or it.study.id, it.study.id
     if it.undecided:
@@ -105,7 +122,8 @@ def _decisions(it: Subject) -> str:
         return f"{release}; `dicomnode quarantine reject {name} --reason …` leaves what is current."
     if it.sop_instance_uid:
         return f"`dicomnode quarantine show {study}` shows what is in doubt of its study."
-    return f"`dicomnode quarantine release {name} --reason …` lets it go on as it is."
+    let_go = f"`dicomnode quarantine release {name} --reason …` lets it go on as it is"
+    return f"{let_go}; `dicomnode quarantine reject {name} --reason …` keeps it here." if whose else f"{let_go}."
 
 
 def _difference(it: Subject, each: Difference, phi: bool) -> output.Row:
@@ -157,9 +175,10 @@ def _word(value: object) -> str:
 @_reason
 @pass_place
 def release(place: Place, study_or_instance: str, version: int | None, reason: str) -> None:
-    """Say which version is right.
+    """Let a study in doubt go on, or say which version is right.
 
-    It becomes current, and partners that had or awaited another are sent it.
+    Without --version a study goes on as it is: for what was wrong with it until now, and for nothing else. With one,
+    that version becomes current, and partners that had or awaited another are sent it.
 
     Of a study, this is said of each instance that has such a version; `--version` names the first (1) or a later one.
     """
@@ -172,9 +191,10 @@ def release(place: Place, study_or_instance: str, version: int | None, reason: s
 @_reason
 @pass_place
 def reject(place: Place, study_or_instance: str, reason: str) -> None:
-    """Leave what was current.
+    """Leave what was current, or keep a study here.
 
-    The versions in doubt are kept, and never sent. They can be released later.
+    The versions in doubt are kept, and never sent. A study of which it is in doubt whose it is stays here. Either
+    can be released later.
     """
     with place.node() as node:
         _report(story.reject(study_or_instance, reason, who(), node))
@@ -190,4 +210,6 @@ def _report(done: Outcome) -> None:
         words.append(f"kept as before: {output.count(done.others, 'other instance')} of the study")
     if done.undecided:
         words.append(f"undecided still: {done.undecided}, so the study goes on waiting")
+    elif done.waits:
+        words.append(f"it waits still: {done.waits}")
     click.echo(f"{done.subject}: {'; '.join(words or ['it goes on'])}")

@@ -242,10 +242,10 @@ def _lane_change(node: Node, partner: str, text: str, change: Callable[[], bool]
     def changed() -> bool:
         done = change()
         if done:
-            audit.record(Event(at, "lane changed", text, partner, generation=node.generation))
+            audit.record(Event(at, "lane changed", text, partner, generation=node.generation, who=who()))
             concerned = ledger.under_way(partner, _FEW + 1)
             for referral in concerned if len(concerned) <= _FEW else ():
-                refer.record(referral, "lane changed", text, at, node)
+                refer.record(referral, "lane changed", text, at, node, who=who())
         return done
 
     return node.database.write(changed)
@@ -255,10 +255,10 @@ def _record(kind: str, text: str, done: dict[int, list[int]], at: int, node: Nod
     """Write down what was done to which transfers of which referrals: for each of them, where they are few."""
     if len(done) > _FEW:
         every = [transfer for some in done.values() for transfer in some]
-        audit.record(Event(at, kind, f"{text} {_some(every)}", generation=node.generation))
+        audit.record(Event(at, kind, f"{text} {_some(every)}", generation=node.generation, who=who()))
         return
     for referral, some in done.items():
-        refer.record(referral, kind, f"{text} {_some(some)}", at, node)
+        refer.record(referral, kind, f"{text} {_some(some)}", at, node, who=who())
 
 
 def _some(done: Sequence[int]) -> str:

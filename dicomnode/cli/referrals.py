@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import click
 
+from dicomnode.cli import expected as advance
 from dicomnode.cli import output, timeline
+from dicomnode.cli import recall as taken_back
+from dicomnode.cli.media import media
 from dicomnode.cli.opening import Place, check_partner, pass_place, say, who
 from dicomnode.errors import UsageError
 from dicomnode.operations import complete as completing
@@ -12,9 +17,11 @@ from dicomnode.operations import refer
 from dicomnode.operations import resend as resending
 from dicomnode.operations.resend import Resent
 from dicomnode.rules import outcome
-from dicomnode.store import attempts, audit, gates, ledger, queue, transactions
+from dicomnode.store import attempts, audit, consents, expected, gates, ledger, queue, recalls, transactions
 from dicomnode.store import referrals as store
 from dicomnode.store.referrals import Referral
+
+_ids = click.argument("ids", metavar="REFERRAL...", nargs=-1, type=int, required=True)
 
 
 @click.group()
@@ -31,14 +38,17 @@ def referrals() -> None:
 def list_(place: Place, partner: str, limit: int, phi: bool, as_json: bool) -> None:
     """List referrals: how far each is, and what stops it.
 
-    The newest first.
+    The newest first; those in advance, too, whose study has not come.
     """
     with place.node() as node, node.database.read():
         check_partner(partner, node)
-        found = store.listed(limit, partner=partner)
-    rows = [_row(each, phi) | ({} if as_json else {"state": _words(each)}) for each in found]
-    columns = ["referral", "partner", "state", "delivered", "confirmed", "instances", "proof", "reason", "patient_id"]
-    columns += ["site", "opened_at", "study_instance_uid"]
+        found, coming = store.listed(limit, partner=partner), expected.listed(limit, partner)
+        rows = [_row(each, phi) | ({} if as_json else {"state": _words(each)}) for each in found]
+        rows += [output.masked(advance.row(each), phi) for each in coming]
+    rows = sorted(rows, key=itemgetter("opened_at"), reverse=True)[:limit]
+    number = ["number"] if any(row["number"] for row in rows) else []
+    columns = ["referral", *number, "partner", "state", "delivered", "confirmed", "instances", "proof", "reason"]
+    columns += ["patient_id", "site", "opened_at", "study_instance_uid"]
     output.show(rows, as_json=as_json, columns=columns, empty="No study has been referred to anybody yet.")
 
 
@@ -66,38 +76,55 @@ def _row(referral: Referral, phi: bool) -> output.Row:
         "completed_at": output.time(referral.completed_at),
         "sent_at": output.time(referral.sent_at),
         "generation": referral.generation,
+        "number": referral.number,
     }
     return output.masked(row, phi)
 
 
 @referrals.command()
-@click.argument("referral", type=int)
+@click.argument("referral", metavar="REFERRAL|NUMBER")
+@click.option("--number", is_flag=True, help="It is the number of a referral in advance, and no id.")
 @output.with_phi
 @output.as_json
 @pass_place
-def show(place: Place, referral: int, phi: bool, as_json: bool) -> None:
+def show(place: Place, referral: str, number: bool, phi: bool, as_json: bool) -> None:
     """Show the timeline of one referral.
 
-    What happened, when, and what came of every transfer.
+    What happened, when, and what came of every transfer. Or what is expected under a referral's number.
     """
     with place.node() as node, node.database.read():
-        found = store.get(referral)
-        if found is None:
-            raise UsageError(f"there is no referral {referral}; `dicomnode referrals list` shows those there are")
-        events = audit.events(1000, referral=referral)
-        tries, asked = attempts.of(referral), transactions.of(referral)
-        is_in_doubt = gates.is_in_doubt(referral)
-        transfers = [_transfer(each) for each in ledger.listed(1_000_000, referral=referral)]
+        if number or not referral.isdecimal():
+            advance.show(referral, phi, as_json)
+        else:
+            _show(int(referral), phi, as_json)
+
+
+def _show(referral: int, phi: bool, as_json: bool) -> None:
+    """One referral by its id. Inside `Database.read`."""
+    found = store.get(referral)
+    if found is None:
+        raise UsageError(f"there is no referral {referral}; `dicomnode referrals list` shows those there are")
+    events = audit.events(1000, referral=referral)
+    tries, asked = attempts.of(referral), transactions.of(referral)
+    words, recalled = consents.of(referral), recalls.of(referral)
+    is_in_doubt = gates.is_in_doubt(referral)
+    transfers = [_transfer(each) for each in ledger.listed(1_000_000, referral=referral)]
     if as_json:
         row = _row(found, phi) | {"events": [timeline.event(each) for each in events], "transfers": transfers}
         row |= {"attempts": [timeline.attempt(each) for each in tries], "delays": timeline.delays(found)}
         row |= {"commitments": [timeline.commitment(each) for each in asked]}
+        row |= {"consents": [taken_back.word_row(each) for each in words]}
+        row |= {"recalls": [taken_back.recall_row(each) for each in recalled]}
         output.show([row], as_json=True, empty="")
         return
     click.echo(f"Referral {found.id} of study {found.study_instance_uid}")
+    if found.number:
+        click.echo(f"its number is {found.number}: what was said of it, `dicomnode referrals show --number` shows")
     click.echo(f"from {found.site} to {found.partner} by {found.route}: {_words(found)}, {_counts(found)}")
     if found.reason:
         click.echo(f"because {found.reason}")
+    for sentence in filter(None, map(taken_back.sentence, recalled)):
+        click.echo(sentence)
     if is_in_doubt:
         click.echo(f"`dicomnode quarantine show {found.study_instance_uid}` shows what is in doubt")
     click.echo(f"Delays: {timeline.stages(found)}")
@@ -140,7 +167,7 @@ def _transfer(each: ledger.Transfer) -> output.Row:
 
 
 @referrals.command()
-@click.argument("ids", nargs=-1, type=int, required=True)
+@_ids
 @click.option("--reason", required=True, help="Why: it is shown to whoever asks, and kept in the audit trail.")
 @pass_place
 def hold(place: Place, ids: tuple[int, ...], reason: str) -> None:
@@ -154,7 +181,7 @@ def hold(place: Place, ids: tuple[int, ...], reason: str) -> None:
 
 
 @referrals.command()
-@click.argument("ids", nargs=-1, type=int, required=True)
+@_ids
 @click.option("--reason", default="", help="Why: it is kept in the audit trail.")
 @pass_place
 def release(place: Place, ids: tuple[int, ...], reason: str) -> None:
@@ -176,7 +203,7 @@ def _report(done: list[Referral], asked: int, word: str, otherwise: str) -> None
 
 
 @referrals.command()
-@click.argument("ids", nargs=-1, type=int, required=True)
+@_ids
 @pass_place
 def complete(place: Place, ids: tuple[int, ...]) -> None:
     """Say that studies have come whole.
@@ -189,7 +216,7 @@ def complete(place: Place, ids: tuple[int, ...]) -> None:
 
 
 @referrals.command()
-@click.argument("ids", nargs=-1, type=int, required=True)
+@_ids
 @click.option("--all", "everything", is_flag=True, help="What is confirmed, too.")
 @click.option("--reason", default="", help="Why: it is kept in the audit trail.")
 @pass_place
@@ -212,3 +239,8 @@ def _resent(each: Resent) -> str:
     if each.queued:
         return f"queued again: {output.count(each.queued, 'instance')}{closed}{gone}"
     return f"nothing was delivered that is not confirmed (--all sends that again, too){gone}"
+
+
+_IN_ADVANCE = (advance.import_, advance.match, advance.cancel)
+for _command in (*_IN_ADVANCE, taken_back.withdraw, taken_back.consent, taken_back.recall, media):
+    referrals.add_command(_command)

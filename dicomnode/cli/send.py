@@ -21,10 +21,11 @@ def send(place: Place, paths: tuple[Path, ...], partner: str) -> None:
     """Send files to a partner by C-STORE.
 
     Folders with all that is in them. This is outside of routes and referrals: nothing is queued, tried again or
-    confirmed, and the audit trail has it. The flows hold all the same.
+    confirmed, and the audit trail has it. The flows hold all the same. Where a route to the partner wants a referral,
+    consent or a look at the patient, `dicomnode import` the files first: what is not in custody is not sent there.
 
     \b
-    Example: dicomnode send /media/cdrom --to PUBPACS
+    Example: dicomnode send /media/cdrom --to RAD_WS
     """
     from dicomnode.net.requestor import Requestor  # the network's libraries load slowly: only who calls pays
 

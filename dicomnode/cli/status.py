@@ -11,6 +11,8 @@ from dicomnode.cli import lane, output
 from dicomnode.cli.opening import Place, pass_place
 from dicomnode.cli.output import count
 from dicomnode.errors import DicomnodeError
+from dicomnode.operations import outbox, papers
+from dicomnode.operations.outbox import Backlog
 from dicomnode.operations.ports import Node
 from dicomnode.rules import space as rules
 from dicomnode.rules.space import Room, amount
@@ -54,6 +56,8 @@ class Status:
     """Referrals whose partner owes the commitment result that it promised, and has not proven them otherwise."""
     untold: tuple[str, ...]
     """Partners that could not be told the last commitment result that they asked for."""
+    unsent: Backlog | None
+    """What the collector of audit messages has not read; None where none is configured."""
     alarms: list[tuple[int, str, str]]
     """Those of the last day, the newest first: what has happened, whether or not it has been dealt with."""
 
@@ -105,6 +109,7 @@ def _look(node: Node) -> Status:
             unwritable=unwritable,
             owed=overview.owed(yesterday),
             untold=tuple(each.name for each in asking if overview.is_untold(each.name)),
+            unsent=outbox.backlog() if node.config.node.audit else None,
             alarms=alarms,
         )
 
@@ -128,9 +133,10 @@ def _needs(found: Status, node: Node) -> Iterator[str]:
     if found.serving is None:
         yield "the node is not running: nothing is received or sent. `dicomnode serve` starts it"
     yield from _of_the_disk(found)
+    yield from papers.needs(node.config, found.at)
     for each, pause in found.waiting:
         yield from _of_a_partner(each, pause, found.at, node)
-    for state in ("held", "quarantined"):
+    for state in ("held", "quarantined", "recalling"):
         if number := found.referrals.get(state, 0):
             yield f"{count(number, 'referral')} {state}: `dicomnode referrals list` says why"
     if found.owed:
@@ -142,6 +148,10 @@ def _needs(found: Status, node: Node) -> Iterator[str]:
         yield f"{count(found.doubtful, 'study', 'studies')} in doubt: `dicomnode quarantine list`"
     if found.damaged:
         yield f"{count(found.damaged, 'file')} damaged: `dicomnode doctor`, and have their studies sent again"
+    if found.unsent and found.unsent.failing_since:
+        since = rules.span((found.at - found.unsent.failing_since) / 1e6)
+        waiting = f"{count(found.unsent.entries, 'audit message')} not at the collector"
+        yield f"{waiting}, which has taken none for {since}: see the node's log, or call its admin"
     if found.read and not found.read.accepted:
         when = output.time(found.read.at)
         yield f"the configuration read at {when} has faults, and the one before is in force: `dicomnode check`"
@@ -186,6 +196,8 @@ def _print(found: Status, needs: list[str], node: Node) -> None:
     counts = f"{count(kept.studies, 'study', 'studies')}, {count(kept.instances, 'instance')}"
     screen.print(f"kept       {counts}, {amount(kept.bytes)}")
     screen.print(f"referrals  {states}")
+    if found.unsent:
+        screen.print(f"audit      {count(found.unsent.entries, 'message')} to be sent to the collector")
     rows = [_waiting(each, pause, node) for each, pause in found.waiting]
     columns = ["partner", "lane", "queued", "active", "held", "reason", "oldest"]
     output.show(rows, as_json=False, columns=columns, empty="")
@@ -234,6 +246,7 @@ def _row(found: Status, needs: list[str], node: Node) -> output.Row:
         "disk_fails": found.unwritable,
         "commitments_owed": found.owed,
         "commitments_untold": found.untold,
+        "audit_unsent": found.unsent.entries if found.unsent else None,
         "alarms": [{"at": output.time(at), "event": kind, "text": text} for at, kind, text in found.alarms],
         "needs": needs,
     }

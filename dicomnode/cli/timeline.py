@@ -45,12 +45,16 @@ def event(it: Event) -> output.Row:
     return row | {"generation": it.generation, "alarm": it.alarm}
 
 
+_ATTEMPTED = ("sending begins", "instances sent", "instances not sent")
+"""What an attempt tells better."""
+
+
 def merged(events: list[Event], attempts: list[Attempt], asked: list[Told]) -> list[output.Row]:
     """All of it in the order of time, for a table."""
     found: Timeline = [(each.ended_at, "attempt", _attempted(each)) for each in attempts]
     found += [(each.asked_at, "commitment asked for", each.transaction_uid) for each in asked]
     found += [(each.ended_at, f"commitment {_end(each)}", _ended(each)) for each in asked if each.ended_at]
-    found += [(each.at, each.kind, each.text) for each in events]
+    found += [(each.at, each.kind, each.text) for each in events if each.kind not in _ATTEMPTED]
     found.sort(key=lambda row: row[0])
     return [{"at": output.time(at), "event": what, "text": text} for at, what, text in found]
 

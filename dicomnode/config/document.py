@@ -19,7 +19,7 @@ from dicomnode.errors import Fault
 LARGEST = 1 << 20
 """Bytes of the largest file that is read."""
 TOO_LARGE = "the file is larger than 1 MiB, and so no configuration"
-_DEEPEST = 8
+_DEEPEST = 16
 _SYNTAX = (
     ("'\\t'", "there is a tab here; YAML is indented with spaces"),
     ("mapping values are not allowed", "a ':' where there can be none: check the indentation, or quote the text"),

@@ -16,24 +16,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from dicomnode.config import units
+from dicomnode.config import conditions, units
 from dicomnode.config.contradictions import Draft, contradictions
 from dicomnode.config.document import LARGEST, TOO_LARGE, Data, Document
-from dicomnode.config.model import (
-    DEFAULT_FLOWS,
+from dicomnode.config.model import DEFAULT_FLOWS, Flow, Node, NodeConfig, Partner, Route, Site, Where
+from dicomnode.config.parts import (
+    Audit,
+    Certificate,
+    Coerce,
     Confirm,
     Expect,
-    Flow,
+    Issuer,
     Limits,
-    Node,
-    NodeConfig,
-    Partner,
     Retention,
-    Route,
-    Site,
     Tls,
+    User,
     Watermarks,
-    Where,
 )
 from dicomnode.errors import ConfigurationError, Fault
 
@@ -50,15 +48,18 @@ class _Keys:
 
     now: tuple[str, ...]
     later: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    """What is asked for, and is not what this node is for."""
 
 
+_NEVER = "is not for this node, which carries a patient's own studies: de-identify for research elsewhere (PS3.15 E)"
 _REFERENCES = {
     "site": ("sites",),
     "from": ("sites", "partners"),
     "to": ("partners",),
     "results_from": ("partners",),
 }
-_TOP = _Keys(("node", "sites", "flows", "partners", "routes"))
+_TOP = _Keys(("node", "issuers", "sites", "flows", "partners", "routes"))
 _KEYS: dict[type[BaseModel], _Keys] = {
     Limits: _Keys(tuple(Limits.model_fields)),
     Watermarks: _Keys(tuple(Watermarks.model_fields)),
@@ -67,30 +68,37 @@ _KEYS: dict[type[BaseModel], _Keys] = {
     Expect: _Keys(("from", "within")),
     Node: _Keys(
         ("ae_title", "aliases", "bind", "tls", "data", "database", "acceptors", "storage_classes", "deflated",
-         "limits", "watermarks", "retention"),
-        ("audit", "metrics"),
+         "limits", "watermarks", "retention", "audit", "operators"),
+        ("metrics",),
     ),
-    Tls: _Keys(("bind", "certificate", "key", "ca")),
-    Site: _Keys(("sector", "name", "patient_id_issuer", "timezone")),
+    Tls: _Keys(("bind", "certificate", "key", "ca", "crl")),
+    Audit: _Keys(tuple(Audit.model_fields)),
+    Issuer: _Keys(("check", "pattern")),
+    Site: _Keys(("sector", "name", "patient_id_issuer", "accession_issuer", "timezone")),
+    Certificate: _Keys(tuple(Certificate.model_fields)),
+    User: _Keys(tuple(User.model_fields)),
+    Coerce: _Keys(tuple(Coerce.model_fields), never=("deidentify",)),
     Partner: _Keys(
         ("site", "ae_title", "address", "host", "port", "may", "tls", "associations", "max_associations", "confirm",
-         "skip_classes", "window", "bandwidth", "give_up_after", "charset", "transcode"),
-        ("user", "coerce", "iocm", "pull"),
+         "skip_classes", "window", "bandwidth", "give_up_after", "charset", "transcode", "user", "coerce", "iocm",
+         "pull", "worklist"),
+        never=("deidentify",),
     ),
     Route: _Keys(
-        ("name", "from", "when", "only", "to", "wait", "expect", "priority"),
-        ("require", "consent", "identity"),
+        ("name", "from", "when", "only", "to", "wait", "expect", "priority", "require", "consent", "identity"),
     ),
 }  # fmt: skip
+_GROUP = _Keys(("failover", "balance", "after"))
+"""The map that may stand for the partners of a route."""
 _PARTS: dict[type[BaseModel], dict[str, type[BaseModel]]] = {
-    Node: {"limits": Limits, "watermarks": Watermarks, "retention": Retention, "tls": Tls},
-    Partner: {"confirm": Confirm},
+    Node: {"limits": Limits, "watermarks": Watermarks, "retention": Retention, "tls": Tls, "audit": Audit},
+    Partner: {"confirm": Confirm, "certificate": Certificate, "user": User, "coerce": Coerce},
     Route: {"expect": Expect},
 }
 """Keys whose value is a map with keys of its own."""
-_FILES = {Node: ("data",), Tls: ("certificate", "key", "ca")}
+_FILES = {Node: ("data",), Tls: ("certificate", "key", "ca", "crl"), User: ("passcode",)}
 """Keys that name a file or folder."""
-_WRITTEN = {"sources": "from", "partner": "from", "bind_host": "bind", "bind_port": "bind"}
+_WRITTEN = {"sources": "from", "partner": "from", "bind_host": "bind", "bind_port": "bind", "after": "to"}
 """Fields of the models → the key in the file, where that has another name."""
 
 
@@ -135,9 +143,14 @@ def data_of(text: str, path: Path) -> Path | None:
 
 def line_of(text: str, where: Where) -> int:
     """The line, from 1, of a key path such as `("routes", 0, "to")`; of its nearest parent that the text has."""
+    return lines_of(text)(where)
+
+
+def lines_of(text: str) -> Callable[[Where], int]:
+    """As `line_of`, for many paths: the text is read once."""
     document = Document(text)
     document.read()
-    return document.line(where)
+    return document.line
 
 
 class _Loader:
@@ -157,6 +170,7 @@ class _Loader:
             sites=self._named(Site, sites, "sites", "key"),
             partners=self._named(Partner, partners, "partners", "name"),
             routes=self._routes(),
+            issuers=self._named(Issuer, self._section("issuers"), "issuers", "key"),
             site_names=frozenset(sites),
             partner_names=frozenset(partners),
         )
@@ -206,7 +220,9 @@ class _Loader:
         for key in [key for key, value in shape.items() if value is None or (key == "address" and not value)]:
             self.document.fault((*where, key), "has no value; give it one, or remove the line")
             del shape[key]
-        for key in shape.keys() & _REFERENCES.keys():
+        if isinstance(shape.get("to"), dict):
+            self._settle_group(shape, (*where, "to"))
+        for key in shape.keys() & _REFERENCES.keys() - ({"to"} if "among" in shape else set()):
             self._refer(shape[key], (*where, key), ("partners",) if model is Expect else _REFERENCES[key])
         self._settle(model, shape, where)
         return self._make(model, {**shape, **given}, where)
@@ -219,7 +235,8 @@ class _Loader:
         for key in entries.keys() - set(keys.now):
             text = f"unknown key {units.quoted(key)}{units.suggestion(key, keys.now)}"
             later = f"{units.quoted(key)} is not available in this version"
-            self.document.fault((*where, key), later if key in keys.later else text)
+            text = _NEVER if key in keys.never else later if key in keys.later else text
+            self.document.fault((*where, key), text)
         return {key: value for key, value in entries.items() if key in keys.now}
 
     def _refer(self, value: Data, where: Where, sections: tuple[str, ...]) -> None:
@@ -243,8 +260,12 @@ class _Loader:
             shape.setdefault("data", "data")
         if isinstance(shape.get("confirm"), str):
             shape["confirm"] = {"by": shape["confirm"]}
+        if model is Partner and isinstance(shape.get("tls"), dict):
+            shape["certificate"] = shape.pop("tls")
         if isinstance(shape.get("wait"), dict):
             self._settle_wait(shape, where)
+        for key in shape.keys() & {"when", "only"}:
+            shape[key] = conditions.read(shape[key], (*where, key), self.document.fault)
         for key, part in _PARTS.get(model, {}).items():
             if key in shape:
                 self._settle_part(part, key, shape, where)
@@ -253,11 +274,14 @@ class _Loader:
             shape[key] = Path(os.path.abspath(self.folder / (path or "")))
 
     def _settle_part(self, part: type[BaseModel], key: str, shape: dict[str, Any], where: Where) -> None:
-        made = self._part(part, shape.pop(key), (*where, key))
+        place = (*where, "tls" if part is Certificate else key)
+        made = self._part(part, shape.pop(key), place)
         if made:
             shape[key] = made
         else:
-            self.document.unread.add((*where, key))  # that others miss it is only a consequence
+            self.document.unread.add(place)  # that others miss it is only a consequence
+        if part is Certificate:
+            shape["tls"] = "true" if made else ""  # as of a partner that cannot be read: nothing else is said of it
 
     def _settle_wait(self, shape: dict[str, Any], where: Where) -> None:
         """A quiet time by modality: the model has the default apart."""
@@ -266,6 +290,17 @@ class _Loader:
             shape["wait"] = waits.pop("default")
         if waits:
             shape["waits"] = waits
+
+    def _settle_group(self, shape: dict[str, Any], where: Where) -> None:
+        """Partners of which one gets a study: the model has them as any others, and apart that they share it."""
+        written = shape.pop("to")
+        named = [key for key in ("failover", "balance") if key in written]
+        if len(named) != 1:
+            self.document.give_up(where, "is a list of partners, or a map of one such list: failover, or balance")
+            return
+        group = self._known(written, where, _GROUP)
+        self._refer(group[named[0]], (*where, named[0]), _REFERENCES["to"])
+        shape |= {"to": group[named[0]], "among": named[0]} | ({"after": group["after"]} if "after" in group else {})
 
     def _read(self, reading: Callable[[Any], _Value], value: Data, where: Where) -> _Value | None:
         try:
@@ -301,4 +336,6 @@ def _whole(node: Node, flows: tuple[Flow, ...], draft: Draft) -> NodeConfig:
     routes = tuple(
         route if route.sources else route.model_copy(update={"sources": private}) for route in draft.routes.values()
     )
-    return NodeConfig(node=node, sites=draft.sites, flows=flows, partners=draft.partners, routes=routes)
+    return NodeConfig(
+        node=node, issuers=draft.issuers, sites=draft.sites, flows=flows, partners=draft.partners, routes=routes
+    )

@@ -10,9 +10,24 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from dicomnode.config import units, values
+from dicomnode.config.conditions import Conditions
+from dicomnode.config.parts import (
+    Audit,
+    Certificate,
+    Coerce,
+    Confirm,
+    Expect,
+    Frozen,
+    Issuer,
+    Limits,
+    Retention,
+    Tls,
+    User,
+    Watermarks,
+)
 
 Sector = Literal["private", "public"]
 Service = Literal["store", "find", "move", "get", "commit"]
@@ -20,73 +35,7 @@ Where = tuple[str | int, ...]
 """A place in the file, as keys and list positions: `("partners", "CT1", "port")`."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Limits(_Frozen):
-    """How long is waited, and how much is taken."""
-
-    drain: values.Duration = 30.0
-    connect: values.TimeLimit = 10.0
-    response: values.TimeLimit = 60.0
-    idle: values.TimeLimit = 300.0
-    linger: values.Duration = 5.0
-    """That an association of ours stays open after a batch, for the next one; 0: not at all."""
-    retry_first: values.TimeLimit = 30.0
-    retry_most: values.TimeLimit = 3600.0
-    object_size: values.Size = 4_000_000_000
-    first: values.TimeLimit = 15.0
-    """In which an association request has come whole."""
-    pdu: values.TimeLimit = 60.0
-    """In which a PDU that has begun has come whole."""
-    associations: values.Associations = 100
-    address_associations: values.Associations | None = None
-    """Of one IP address; None: as many as the node takes."""
-    silent: values.Associations = 20
-    """Connections of one IP address that have not said who they are."""
-    scrub: values.Size = 10_000_000
-    """Bytes of the archive that are read each second to see that they are what was received."""
-    answers: values.Answers | None = None
-    """To one query; of more, the caller is told that there are more. None: it is given all."""
-
-
-class Watermarks(_Frozen):
-    """Free space (bytes) below which the node takes no more: first no association that would store, then no instance.
-
-    A sender that is refused before it sends keeps its study and comes again; a full disk would serve nobody.
-    """
-
-    associations: values.Size = 2_000_000_000
-    instances: values.Size = 500_000_000
-
-
-class Retention(_Frozen):
-    """When files of confirmed studies may go; without either they are kept for ever. Nothing else ever goes."""
-
-    after: values.TimeLimit | None = None
-    """Seconds since the study was confirmed, and since the last of it was received."""
-    free: values.Size | None = None
-    """Free space (bytes) that is made when there is less, of the studies that were confirmed longest ago."""
-    committed: values.Switch = False
-    """Whether what we committed to its source by Storage Commitment may go too."""
-
-
-class Tls(_Frozen):
-    """A second socket that speaks TLS alone, and the PEM files for both sides: who we are, and whose word we take.
-
-    The paths are relative to the file that names them, and absolute once loaded. `ca` has the certificates of those
-    who may vouch for a partner: the system's own are never asked.
-    """
-
-    bind_host: values.Host
-    bind_port: values.Port
-    certificate: Path
-    key: Path
-    ca: Path
-
-
-class Node(_Frozen):
+class Node(Frozen):
     """This node. `data` is relative to the file that names it, and absolute once loaded."""
 
     ae_title: values.AETitle
@@ -102,6 +51,9 @@ class Node(_Frozen):
     limits: Limits = Limits()
     watermarks: Watermarks = Watermarks()
     retention: Retention = Retention()
+    audit: Audit | None = None
+    operators: values.Operators = 1
+    """How many persons must each say that a study in doubt may go on, before it does."""
 
     @property
     def binds(self) -> dict[str, tuple[str, int]]:
@@ -115,7 +67,7 @@ class Node(_Frozen):
         return frozenset({self.ae_title, *self.aliases})
 
 
-class Site(_Frozen):
+class Site(Frozen):
     """An organisation. `name` defaults to its key; without an issuer, patient IDs are of no known issuer.
 
     `timezone` is that of its partners' windows; without it, that of this machine.
@@ -125,6 +77,7 @@ class Site(_Frozen):
     sector: values.SectorName
     name: values.Text = ""
     patient_id_issuer: str = ""
+    accession_issuer: str = ""
     timezone: values.Timezone = ""
 
     @model_validator(mode="before")
@@ -133,7 +86,7 @@ class Site(_Frozen):
         return {"name": given.get("key"), **given}
 
 
-class Flow(_Frozen):
+class Flow(Frozen):
     """Data of sites in `source` may reach sites in `destination`."""
 
     source: values.SectorName
@@ -153,35 +106,20 @@ class Flow(_Frozen):
         return f"{self.source} -> {self.destination}"
 
 
-class Confirm(_Frozen):
-    """By what a partner proves that it has what it was sent.
-
-    `auto` is the strongest means that it has shown to have: a Storage Commitment result, a query for the SOP Instance
-    UIDs, a query for their number. `status`: that it answered 0000H is enough for this admin.
-    """
-
-    by: values.Proof = "auto"
-    find: values.Called | None = None
-    """The AE that is queried, where that is another: AE title, host, port."""
-    commit: values.Called | None = None
-    """The AE that is asked for commitment, where that is another."""
-    results_from: Annotated[tuple[values.Text, ...], BeforeValidator(units.several)] = ()
-    """Further partners whose commitment results count as this one's."""
-    within: values.TimeLimit = 3600.0
-    """In which a commitment result has come; then the next means is tried, and an alarm is raised."""
-
-
-class Partner(_Frozen):
+class Partner(Frozen):
     """A peer AE that we know. Without an address it may call from anywhere; without rights, it may not call."""
 
     name: values.Name
     site: values.Text
     ae_title: values.AETitle = ""
     address: Annotated[tuple[values.Network, ...], BeforeValidator(units.several)] = ()
-    host: values.Host | None = None
+    host: values.CallableHost | None = None
     port: values.Port | None = None
     may: Annotated[frozenset[values.ServiceName], BeforeValidator(units.several)] = frozenset()
     tls: values.Switch = False
+    """Whether it speaks TLS alone; `certificate`: and shows one of these. In the file, both are `tls`."""
+    certificate: Certificate | None = None
+    user: User | None = None
     associations: values.Slots = 1
     max_associations: values.Associations | None = None
     """How many it may have open with us; None: as many as the node takes."""
@@ -198,6 +136,13 @@ class Partner(_Frozen):
     """The character set of what it sends and declares none for, or a wrong one; and that of the answers it can read."""
     transcode: values.Transcode = "never"
     """Whether what it does not take compressed is decompressed for it."""
+    coerce: Coerce = Coerce()
+    iocm: values.Switch = False
+    """Whether it understands rejection notes (IHE IOCM)."""
+    pull: values.Switch = False
+    """Whether a study that is expected of its site is looked for there, and fetched."""
+    worklist: values.TimeLimit | None = None
+    """How often its Modality Worklist is asked for referrals; None: it is not."""
 
     @model_validator(mode="before")
     @classmethod
@@ -238,33 +183,41 @@ class Partner(_Frozen):
         return f"{self.ae_title}@{host}:{self.port}"
 
 
-class Expect(_Frozen):
-    """The source's PACS that is asked which instances a study has, and how long it is waited for those.
-
-    `partner` is the file's `from`.
-    """
-
-    partner: values.Text
-    within: values.TimeLimit = 1800.0
-
-
-class Route(_Frozen):
-    """Which studies go where. Conditions are attribute → patterns: every attribute must match one of its patterns.
-
-    `sources` is the file's `from` (sites or partners); `when` selects studies, `only` instances within them.
+class Route(Frozen):
+    """Which studies go where. `sources` is the file's `from` (sites or partners); `when` selects studies, `only`
+    instances within them.
     """
 
     name: values.Text
     sources: Annotated[tuple[values.Text, ...], BeforeValidator(units.many)] = ()
-    when: values.Conditions = Field(default_factory=dict)
-    only: values.Conditions = Field(default_factory=dict)
+    when: Conditions = Conditions()
+    only: Conditions = Conditions()
     to: Annotated[tuple[values.Text, ...], BeforeValidator(units.many)]
+    among: Literal["all", "failover", "balance"] = "all"
+    """Whether a study goes to all of them, or to one: the first that works, or each in its turn."""
+    after: values.TimeLimit = 600.0
+    """Seconds that one of such a group may fail before another takes its place."""
     wait: values.Duration = 300.0
     """Quiet time (seconds) after which a study is complete; 0: every instance goes at once."""
     waits: values.Durations = Field(default_factory=dict)
     """Quiet time by modality, where the file has a map; its `default` is `wait`."""
     expect: Expect | None = None
     priority: values.Priority = "routine"
+    require: values.Requirement = "none"
+    """Whether a study waits until a referral in advance is found for it."""
+    consent: values.Consent = "none"
+    identity: values.Identity | None = None
+    """Whether the patient of a whole study is checked; None: where it is waited for whole."""
+
+    @property
+    def checks(self) -> bool:
+        """Whether the patient of a study is checked before it goes."""
+        return self.identity == "check" or (self.identity is None and not self.is_hasty)
+
+    @property
+    def is_hasty(self) -> bool:
+        """Whether something goes before its study is whole."""
+        return not (self.wait and all(self.waits.values()))
 
     def quiet(self, modality: str) -> float:
         """Quiet time (seconds) after an instance of this modality."""
@@ -274,10 +227,12 @@ class Route(_Frozen):
 DEFAULT_FLOWS = (Flow(source="private", destination="public"),)
 
 
-class NodeConfig(_Frozen):
+class NodeConfig(Frozen):
     """One whole configuration, without contradictions when `load` or `parse` made it."""
 
     node: Node
+    issuers: dict[str, Issuer] = Field(default_factory=dict)
+    """Of patient IDs: by their names, as objects have them (Issuer of Patient ID)."""
     sites: dict[str, Site] = Field(default_factory=dict)
     flows: tuple[Flow, ...] = DEFAULT_FLOWS
     partners: dict[str, Partner] = Field(default_factory=dict)

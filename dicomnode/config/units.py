@@ -16,8 +16,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface, ip_net
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dicomnode.config import forms
 from dicomnode.dicom import names
-from dicomnode.dicom.instance import BY_COLUMN
 
 Network = IPv4Network | IPv6Network
 
@@ -27,12 +27,11 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])")
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([KMGT]B)")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-
-ATTRIBUTES = frozenset({"called", "calling", *BY_COLUMN})
-"""What a route may ask about: the AE titles of the association, and every indexed attribute by its column."""
 
 
 def quoted(value: str) -> str:
@@ -214,10 +213,11 @@ def called(value: Any) -> tuple[str, str, int]:
     """AE title, host and port, from `PUBPACS@10.9.0.5:104`."""
     if isinstance(value, tuple):
         return value
-    title, at, where = text(value).partition("@")
-    if not at:
+    title, is_there, where = text(value).partition("@")
+    if not is_there:
         raise ValueError(f"{quoted(value)} is not written as AETITLE@HOST:PORT, such as PUBPACS@10.9.0.5:104")
-    return ae_title(title), *bind(where)
+    at, number = bind(where)
+    return ae_title(title), callable_host(at), number
 
 
 def ae_title(value: Any) -> str:
@@ -269,8 +269,20 @@ def host(value: Any) -> str:
     """A host name or an IP address, without a port."""
     if is_ip(text(value)):
         return str(value)
-    if not _HOST.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
+    if not _HOST.fullmatch(value) or len(value) > 253 or _is_number(value):
         raise ValueError(f"{quoted(value)} is neither a host name nor an IP address")
+    return str(value)
+
+
+def _is_number(host: str) -> bool:
+    """Whether some would read a name as an address: 127.1, 0x7f000001."""
+    return all(re.fullmatch("0x[0-9a-f]*|[0-9]*", part, re.IGNORECASE) for part in host.split("."))
+
+
+def callable_host(value: Any) -> str:
+    """A host that somebody can be called at."""
+    if is_every_interface(host(value)):
+        raise ValueError(f"{quoted(value)} is where a server listens, and nobody's address: name the host itself")
     return str(value)
 
 
@@ -285,6 +297,24 @@ def bind(value: Any) -> tuple[str, int]:
     return host(bare), port(number)
 
 
+def digest(value: Any) -> str:
+    """A SHA-256, as openssl writes it too: with colons, and large or small letters."""
+    bare = text(value).replace(":", "").lower()
+    if not _DIGEST.fullmatch(bare):
+        raise ValueError(f"{quoted(value)} is no SHA-256: that has 64 hexadecimal digits")
+    return bare
+
+
+def form(value: Any) -> str:
+    """A regular expression of those that forms.py reads."""
+    written = text(value)
+    try:
+        forms.read(written)
+    except ValueError as error:
+        raise ValueError(f"{quoted(written)} {error}") from None
+    return written
+
+
 def network(value: Any) -> Network:
     """An IP address or network: `10.1.0.30` is the network of that one address."""
     if isinstance(value, Network):
@@ -297,17 +327,3 @@ def network(value: Any) -> Network:
     if ip_interface(wanted).ip != found.network_address:
         raise ValueError(f"{quoted(value)} is one address within a network; write {found} for all of it")
     return found
-
-
-def attribute(value: Any) -> str:
-    """The name of something that a route may ask about."""
-    if value not in ATTRIBUTES:
-        raise ValueError(f"unknown attribute {quoted(str(value))}{suggestion(str(value), ATTRIBUTES)}")
-    return str(value)
-
-
-def conditions(value: Any) -> dict[str, Any]:
-    """A map of attributes to the values asked for."""
-    if not isinstance(value, dict):
-        raise ValueError("is a map of attributes to values, such as {modality: CT}")
-    return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from dicomnode.errors import Unreadable
@@ -41,6 +42,17 @@ def inflate(data: bytes | memoryview, cap: int = CAP) -> bytes:
     if not stream.eof:
         raise Unreadable("the deflated dataset ends too early")
     return bytes(out)
+
+
+def deflate(file: File, put: Callable[[bytes], object]) -> None:
+    """Put what is left of a file as a raw deflate stream, padded to an even length (A.5)."""
+    stream, made = zlib.compressobj(wbits=-zlib.MAX_WBITS), 0
+    while piece := file.read(_STEP):
+        packed = stream.compress(piece)
+        put(packed)
+        made += len(packed)
+    last = stream.flush()
+    put(last + b"\0" * ((made + len(last)) % 2))
 
 
 class File(Protocol):

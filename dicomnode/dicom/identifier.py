@@ -57,6 +57,11 @@ class Identifier:
         return next((key.value for key in self.keys if key.tag == tag), "")
 
 
+def is_wild(value: str) -> bool:
+    """Whether a value has wild cards (PS3.4 C.2.2.2.4)."""
+    return "*" in value or "?" in value
+
+
 def of(level: str, keys: Mapping[int, str]) -> Identifier:
     """What asks at a level for these attributes, or by their values where they have one; in their order."""
     return Identifier(level, tuple(Key(tag, vrs.first(tag), value) for tag, value in keys.items()), "")

@@ -72,7 +72,7 @@ _SEQUENCES: Final = (
         "RequestAttributesSequence",
         Level.SERIES,
         "AccessionNumber StudyInstanceUID RequestedProcedureID RequestedProcedureDescription"
-        " ScheduledProcedureStepID ScheduledProcedureStepDescription",
+        " ScheduledProcedureStepID ScheduledProcedureStepDescription PlacerOrderNumberImagingServiceRequest",
     ),
     ("PerformedProtocolCodeSequence", Level.SERIES, _CODE),
 )

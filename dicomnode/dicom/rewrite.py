@@ -11,17 +11,14 @@ Reads from the front to the back and never maps a file into memory: a disk that 
 
 from __future__ import annotations
 
-import io
-import os
-import sys
 from array import array
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
-from dicomnode.dicom import deflate, syntaxes, vrs
-from dicomnode.dicom.deflate import File
+from dicomnode.dicom import stream, syntaxes, vrs
 from dicomnode.dicom.elements import DEPTH, UNDEFINED
 from dicomnode.dicom.keywords import show
+from dicomnode.dicom.stream import CHUNK, ITEM, ITEM_END, SEQUENCE_END, Head, Reading, Source, is_sequence
 from dicomnode.dicom.syntaxes import EXPLICIT, IMPLICIT, Syntax
 from dicomnode.dicom.vrs import BITS_ALLOCATED, HINTS, PIXELS, SHORT, UNITS, Hint
 from dicomnode.errors import Unreadable
@@ -29,27 +26,22 @@ from dicomnode.errors import Unreadable
 Put = Callable[[bytes], object]
 """Takes the next bytes of what is written."""
 
-_CHUNK: Final = 256 * 1024
-_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
-_ITEM: Final = 0xFFFEE000
-_ITEM_END: Final = 0xFFFEE00D
-_SEQUENCE_END: Final = 0xFFFEE0DD
 _ARRAYS: Final = {2: "H", 4: "I", 8: "Q"}
 
 
-def survey(file: File, size: int, source: str, target: str) -> Hint:
+def survey(file: Source, size: int, source: str, target: str) -> Hint:
     """Go over the dataset of `size` bytes that begins here, and see that it can be rewritten; what `rewrite` must know.
 
     `source` and `target` are transfer syntax UIDs. Unreadable: it cannot. The values are not read, but for inflating.
     """
-    writer = _Writer(_Reading(file, size, source), syntaxes.of(source), syntaxes.of(target), None)
+    writer = _Writer(stream.opened(file, size, source), syntaxes.of(source), syntaxes.of(target), None)
     writer.run({})
     return writer.top
 
 
-def rewrite(file: File, size: int, source: str, target: str, hint: Hint, put: Put) -> None:
+def rewrite(file: Source, size: int, source: str, target: str, hint: Hint, put: Put) -> None:
     """Write the dataset anew; `hint` comes from `survey`. All of it was read when this returns, but for padding."""
-    reading = _Reading(file, size, source)
+    reading = stream.opened(file, size, source)
     if syntaxes.of(source) is syntaxes.of(target):  # deflated: that was Explicit VR Little Endian before (PS3.5 A.5)
         while piece := reading.piece():
             put(piece)
@@ -57,57 +49,13 @@ def rewrite(file: File, size: int, source: str, target: str, hint: Hint, put: Pu
         _Writer(reading, syntaxes.of(source), syntaxes.of(target), put).run(hint)
 
 
-# -- reading -----------------------------------------------------------------------------------------------------------
-
-
-class _Reading:
-    """The bytes of a dataset, one after the other."""
-
-    def __init__(self, file: File, size: int, source: str) -> None:
-        self._file: File | io.BufferedReader = file
-        self.pos, self._size = 0, size
-        if source == _DEFLATED:
-            self._file, self._size = io.BufferedReader(deflate.Stream(file, size), _CHUNK), sys.maxsize
-
-    def take(self, length: int) -> bytes:
-        """So many bytes, or as many as there are."""
-        found = self._file.read(min(length, self._size - self.pos))
-        self.pos += len(found)
-        return found
-
-    def piece(self) -> bytes:
-        """Some of what is left; b'' at the end."""
-        return self.take(_CHUNK)
-
-    def skip(self, length: int) -> None:
-        """Go on after so many bytes. Unreadable: there are fewer."""
-        if length > self._size - self.pos:
-            raise Unreadable("truncated")
-        if self._file.seekable():
-            self._file.seek(length, os.SEEK_CUR)
-            self.pos += length
-            return
-        while length:
-            if not (found := self.take(min(length, _CHUNK))):
-                raise Unreadable("truncated")
-            length -= len(found)
-
-
 # -- writing -----------------------------------------------------------------------------------------------------------
-
-
-class _Head(NamedTuple):
-    """An element's tag, VR (b'' where none is written) and length."""
-
-    tag: int
-    vr: bytes
-    length: int
 
 
 class _Writer:
     """Reads elements in one syntax and puts them in another; `put` None: looks whether it can, and reads no values."""
 
-    def __init__(self, reading: _Reading, source: Syntax, target: Syntax, put: Put | None) -> None:
+    def __init__(self, reading: Reading, source: Syntax, target: Syntax, put: Put | None) -> None:
         self._reading, self._source, self._target, self._put = reading, source, target, put
         self._ready = bytearray()
         self.top: Hint = {}
@@ -125,7 +73,7 @@ class _Writer:
             head = self._head(syntax, is_top=depth == 0)
             if head is None:
                 break
-            if head.tag == _ITEM_END:
+            if head.tag == ITEM_END:
                 if end is not None:
                     raise Unreadable("an item goes on after its end")
                 break
@@ -135,69 +83,50 @@ class _Writer:
                 raise Unreadable("an element goes beyond its item")
         return known
 
-    def _head(self, syntax: Syntax, is_top: bool) -> _Head | None:
+    def _head(self, syntax: Syntax, is_top: bool) -> Head | None:
         """The header of the next element; None at the end of the dataset, at which zeros mean nothing."""
         raw = self._reading.take(8)
         if is_top and not raw.strip(b"\0"):
             self._only_zeros()
             return None
-        if len(raw) < 8:
-            raise Unreadable("it ends in an element's header, or before a delimiter")
-        if syntax.implicit or raw[:2] in (b"\xfe\xff", b"\xff\xfe"):
-            group, number, length = syntax.item.unpack(raw)
-            vr = b""
-        else:
-            group, number, vr, length = syntax.head.unpack(raw)
-            if vr not in SHORT:
-                length = self._long(vr, syntax)
-        tag = group << 16 | number
-        if group == 0xFFFE and (is_top or tag != _ITEM_END):
+        head = self._reading.head(raw, syntax)
+        if head.tag >> 16 == 0xFFFE and (is_top or head.tag != ITEM_END):
             raise Unreadable("there is an item outside of a sequence")
-        return _Head(tag, vr, length)
-
-    def _long(self, vr: bytes, syntax: Syntax) -> int:
-        raw = self._reading.take(4)
-        if len(raw) < 4 or not (vr.isalpha() and vr.isupper()):
-            raise Unreadable("there is no element where one should be")
-        length: int = syntax.long.unpack(raw)[0]
-        return length
+        return head
 
     def _only_zeros(self) -> None:
         while piece := self._reading.piece():
             if piece.strip(b"\0"):
                 raise Unreadable("there are bytes after the dataset")
 
-    def _element(self, head: _Head, syntax: Syntax, known: dict[int, int], depth: int) -> None:
+    def _element(self, head: Head, syntax: Syntax, known: dict[int, int], depth: int) -> None:
         if head.tag & 0xFFFF == 0 and head.length == 4:  # a group length
             self._reading.skip(4)
-        elif _is_sequence(head, syntax):
+        elif is_sequence(head, syntax):
             self._sequence(head, syntax, known, depth)
         elif head.length == UNDEFINED:
             raise Unreadable(f"{show(head.tag)} is compressed")
         else:
             self._plain(head, syntax, known)
 
-    def _sequence(self, head: _Head, syntax: Syntax, known: Hint, depth: int) -> None:
+    def _sequence(self, head: Head, syntax: Syntax, known: Hint, depth: int) -> None:
         if depth + 1 >= DEPTH:
             raise Unreadable(f"sequences are nested {DEPTH} deep")
         end = None if head.length == UNDEFINED else self._reading.pos + head.length
         self._write_head(head.tag, b"SQ", UNDEFINED if head.length else 0)
         inside = syntaxes.inside(head.vr, syntax)
         while end is None or self._reading.pos < end:
-            raw = self._reading.take(8)
-            if len(raw) < 8:
-                raise Unreadable("a sequence lacks its end")
-            group, number, length = inside.item.unpack(raw)
-            if end is None and (group << 16 | number) == _SEQUENCE_END:
+            tag, length = self._reading.item(inside)
+            if end is None and tag == SEQUENCE_END:
                 break
-            self._item(group << 16 | number, length, inside, known, depth + 1)
+            self._item(tag, length, inside, known, depth + 1)
         if end is not None and self._reading.pos > end:
             raise Unreadable("an item goes beyond its sequence")
         if head.length:
             self._write(IMPLICIT.item.pack(0xFFFE, 0xE0DD, 0))
 
     def _item(self, tag: int, length: int, syntax: Syntax, known: Hint, depth: int) -> None:
-        if tag != _ITEM:
+        if tag != ITEM:
             raise Unreadable("there is no item where one should be")
         self._write(IMPLICIT.item.pack(0xFFFE, 0xE000, UNDEFINED if length else 0))
         if length:
@@ -205,13 +134,13 @@ class _Writer:
             self._elements(syntax, end, known, depth)
             self._write(IMPLICIT.item.pack(0xFFFE, 0xE00D, 0))
 
-    def _plain(self, head: _Head, syntax: Syntax, known: dict[int, int]) -> None:
+    def _plain(self, head: Head, syntax: Syntax, known: dict[int, int]) -> None:
         """An element with a value, in which only the byte order may change."""
         tag, vr, length = head
         unit = 1 if syntax.little else _unit(head, known)
         self._write_head(tag, vr or vrs.of(tag, length, known), length)
         if tag in HINTS and length == 2:
-            value = self._value(2)
+            value = self._reading.value(2)
             known[tag] = int.from_bytes(value, "little" if syntax.little else "big")
             self._write(_swapped(value, unit))
         elif self._put is None:
@@ -221,15 +150,9 @@ class _Writer:
 
     def _copy(self, length: int, unit: int) -> None:
         while length:
-            value = self._value(min(length, _CHUNK))
+            value = self._reading.value(min(length, CHUNK))
             self._write(_swapped(value, unit))
             length -= len(value)
-
-    def _value(self, length: int) -> bytes:
-        value = self._reading.take(length)
-        if len(value) < length:
-            raise Unreadable("truncated")
-        return value
 
     def _write_head(self, tag: int, vr: bytes, length: int) -> None:
         group, number = tag >> 16, tag & 0xFFFF
@@ -244,7 +167,7 @@ class _Writer:
         if self._put is None:
             return
         self._ready += data
-        if len(self._ready) >= _CHUNK:
+        if len(self._ready) >= CHUNK:
             self._flush()
 
     def _flush(self) -> None:
@@ -262,7 +185,7 @@ def _swapped(value: bytes, unit: int) -> bytes:
     return numbers.tobytes()
 
 
-def _unit(head: _Head, known: Hint) -> int:
+def _unit(head: Head, known: Hint) -> int:
     """Of how many bytes the numbers of a big-endian value are. Unreadable: nobody can tell, or the last is not whole.
 
     Pixels larger than the words of their VR are swapped by the word (PS3.5 8.2), and by some writers as a whole.
@@ -271,10 +194,3 @@ def _unit(head: _Head, known: Hint) -> int:
     if not unit or head.length % unit or (head.tag in PIXELS and known.get(BITS_ALLOCATED, 8) > 8 * unit):
         raise Unreadable(f"the byte order of {show(head.tag)} cannot be changed")
     return unit
-
-
-def _is_sequence(head: _Head, syntax: Syntax) -> bool:
-    """Whether items follow. UN with a length is a value, be it a sequence or not: nobody need look into it."""
-    if head.length == UNDEFINED:
-        return head.tag not in PIXELS and (head.vr in (b"", b"SQ", b"UN") or head.vr not in UNITS)
-    return head.vr == b"SQ" or (syntax.implicit and vrs.dictionary(head.tag) == "SQ")

@@ -24,6 +24,11 @@ def texts(found: SopInstance) -> dict[str, str]:
     return {each.column: _text(each, packed[each.tag]) if each.tag in packed else "" for each in instance.SEQUENCES}
 
 
+def of_items(kept: str, tag: int) -> list[str]:
+    """What the items of a sequence, as JSON, have of one attribute."""
+    return [item[f"{tag:08X}"] for item in json.loads(kept) if f"{tag:08X}" in item] if kept else []
+
+
 def _text(sequence: Sequence, packed: Packed) -> str:
     kept: list[dict[str, str]] = []
     syntax = syntaxes.inside(packed.vr, packed.written.syntax)

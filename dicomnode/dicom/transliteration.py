@@ -32,6 +32,11 @@ def fitted(text: str, vr: str, character_set: str) -> str:
     return _letters(text, character_set)
 
 
+def romanised(text: str) -> str:
+    """`text` in the letters a to z alone: of another script, as it is read; an ideograph as in Hanyu Pinyin."""
+    return "".join(letter for letter in anyascii(text).lower() if "a" <= letter <= "z")
+
+
 def _name(name: str, character_set: str) -> str:
     alphabetic, *others = name.split("=")
     if alphabetic.strip("^ "):

@@ -55,7 +55,7 @@ def header(path: File, assumed: str = "") -> instance.SopInstance:
     `assumed` is the character set of a sender whose objects declare none, or a wrong one (names.assume). A large file
     is mapped into memory: nobody may shorten it meanwhile.
     """
-    data, uid, start, syntax = _dataset(path)
+    data, uid, start, syntax = dataset(path)
     notes: list[str] = []
     values: dict[int, instance.Raw] = {}
     for tag, vr, at, length, stop in elements(data, start, syntax, notes, _INDEXED):
@@ -73,7 +73,7 @@ def header(path: File, assumed: str = "") -> instance.SopInstance:
 
 def facts(path: File) -> Facts:
     """The pixels of the Part 10 file at `path`, for comparing; reads all of them. Errors: as `header`, but for UIDs."""
-    data, uid, start, syntax = _dataset(path)
+    data, uid, start, syntax = dataset(path)
     native = "native-le" if syntax.little else "native-be"
     for _, _, at, length, stop in elements(data, start, syntax, [], PIXELS):
         if length == UNDEFINED:
@@ -104,8 +104,8 @@ def _check_uids(found: instance.SopInstance) -> None:
             raise MalformedUID(f"the {name} is no UID")
 
 
-def _dataset(path: File) -> tuple[Buffer, str, int, Syntax]:
-    """The bytes of the file, the transfer syntax UID, where in the bytes the dataset starts, and how it is written."""
+def dataset(path: File) -> tuple[Buffer, str, int, Syntax]:
+    """The bytes of a file, its transfer syntax UID, where in the bytes the dataset starts, and how it is written."""
     data = _contents(path)
     uid, start = part10.start(data)
     if uid in classes.DEFLATED:

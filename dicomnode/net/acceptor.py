@@ -16,6 +16,7 @@ from pynetdicom import AE, _config
 
 from dicomnode.net import pdus
 from dicomnode.net.association import Reception
+from dicomnode.net.clerk import Clerk
 from dicomnode.net.porch import Listener, Porch, Visitor
 from dicomnode.operations.ports import Node, Slots
 
@@ -36,13 +37,16 @@ class Acceptor:
         self._open: set[Reception] = set()
         self._changed = threading.Condition()
         limits = node.config.node.limits
-        self._porch = Porch(listeners, self._admit, slots, first=limits.first, silent=limits.silent)
+        self._clerk = Clerk(node)
+        porch = Porch(listeners, self._admit, self._clerk.note, slots, first=limits.first, silent=limits.silent)
+        self._porch = porch
 
     def __repr__(self) -> str:
         return f"Acceptor({self._porch}, {len(self._open)} associations)"
 
     def start(self) -> None:
         """Begin to accept; returns at once."""
+        self._clerk.start()
         self._porch.start()
 
     def drain(self, seconds: float) -> int:
@@ -52,6 +56,7 @@ class Acceptor:
         """
         deadline = time.monotonic() + seconds
         self._porch.close(seconds)
+        self._clerk.stop()
         with self._changed:
             self._changed.wait_for(lambda: not self._open, timeout=max(0.0, deadline - time.monotonic()))
             left = list(self._open)

@@ -21,6 +21,7 @@ from dicomnode.dicom.identifier import Identifier
 from dicomnode.errors import DicomnodeError, OutOfResources
 from dicomnode.net.reactor import Reactor
 from dicomnode.operations.ports import Node
+from dicomnode.operations.trail import Received
 from dicomnode.rules.admission import Caller
 from dicomnode.rules.contexts import IMPLICIT_LE
 from dicomnode.rules.negotiated import Features
@@ -39,6 +40,8 @@ class Served(Protocol):
     dimse: Any
     told: dict[int, int]
     """Commitments whose results were sent on it and not answered yet, by Message ID."""
+    received: Received | None
+    """What it has brought, for the audit trail; None until somebody is admitted."""
     features: dict[str, Features]
     """What was agreed on beyond the baseline, by abstract syntax; none where nothing was."""
 

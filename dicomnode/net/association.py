@@ -10,21 +10,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from pydicom.uid import UID
 from pynetdicom import AE
 from pynetdicom.acse import ACSE, APPLICATION_CONTEXT_NAME
 from pynetdicom.association import MODE_ACCEPTOR, Association
-from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation, SOPClassExtendedNegotiation
+from pynetdicom.pdu_primitives import (
+    SCP_SCU_RoleSelectionNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityNegotiation,
+)
 from pynetdicom.presentation import PresentationContext
 
 from dicomnode.config.model import Partner
+from dicomnode.config.passcodes import passcode
 from dicomnode.dicom import part10
 from dicomnode.dicom.classes import class_name, is_valid_uid
 from dicomnode.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Origin
 from dicomnode.errors import DicomnodeError, MalformedUID
-from dicomnode.net import handlers, pdus
+from dicomnode.net import clerk, handlers, pdus, tls
 from dicomnode.net import request as requests
 from dicomnode.net.answering import printable
 from dicomnode.net.commands import StoreRequest
@@ -32,12 +36,13 @@ from dicomnode.net.inbox import Inbox, Incoming
 from dicomnode.net.porch import Visitor
 from dicomnode.net.reactor import MAXIMUM_LENGTH, Broken, Reactor
 from dicomnode.net.request import Request
+from dicomnode.operations import papers
 from dicomnode.operations.ports import Node, Slots
+from dicomnode.operations.trail import Received
 from dicomnode.rules import admission, contexts, space
-from dicomnode.rules.admission import Caller, Refusal
+from dicomnode.rules.admission import Caller, Claim, Refusal
 from dicomnode.rules.contexts import Answer, Proposal
 from dicomnode.rules.negotiated import Features
-from dicomnode.store import audit
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +64,9 @@ class Reception(Association):
         self.node = node
         self.slots = slots
         self.partner: Partner | None = None
-        self.caller = Caller("", "", visitor.address, visitor.is_encrypted)
+        self.caller = Caller("", "", visitor.address)
         self.told: dict[int, int] = {}
+        self.received: Received | None = None
         self.features: dict[str, Features] = {}
         self._over = over
         self._request = bytes(visitor.request)
@@ -94,6 +100,8 @@ class Reception(Association):
         try:
             yield
         finally:
+            if self.received:
+                self.received.tell()
             if self.partner:
                 log.info("association from=%s %s", self.partner.name, self.reactor.end)
                 self.slots.leave(self.partner, self.caller.address)
@@ -157,14 +165,15 @@ class Door(ACSE):
     def _decide(self, pdu: bytes) -> list[Answer] | Refusal:
         assoc, config = self.assoc, self.assoc.node.config
         request = requests.examine(pdu)
-        assoc.caller = replace(
-            assoc.caller, calling_ae_title=request.calling_ae_title, called_ae_title=request.called_ae_title
-        )
+        titles = request.calling_ae_title, request.called_ae_title
+        assoc.caller = Caller(*titles, assoc.caller.address, tls.shown(assoc.reactor.socket))
         if refusal := _malformed(request):
             return refusal
         admitted = admission.admit(config, assoc.caller)
         if isinstance(admitted, Refusal):
             return admitted
+        if refusal := self._identify(admitted, request.claim):
+            return refusal
         self.requestor.primitive = requests.decode(request, assoc.caller)
         self.requestor.ae_title = assoc.caller.calling_ae_title
         proposals = self._proposals()
@@ -174,9 +183,22 @@ class Door(ACSE):
             return refusal
         if refusal := assoc.slots.take(admitted, assoc.caller.address, light):
             return refusal
-        assoc.partner = admitted
+        assoc.partner, assoc.received = admitted, Received(admitted, assoc.caller.address, assoc.node)
         log.info("association from=%s@%s called=%s", admitted.name, assoc.caller.address, assoc.caller.called_ae_title)
+        if assoc.caller.shown:
+            papers.seen(admitted.name, assoc.caller.shown, assoc.node)
         return self._negotiate(proposals, admitted)
+
+    def _identify(self, partner: Partner, claim: Claim | None) -> Refusal | None:
+        """Why this is not the partner's user; where it is, and asks to be told, it is answered (PS3.7 D.3.3.7.2)."""
+        if partner.user is None:
+            return None
+        refusal = admission.identify(partner.user, passcode(partner.user.passcode), claim)
+        if claim and claim.wants_answer:
+            item = UserIdentityNegotiation()
+            item.server_response = b""
+            self.acceptor.add_negotiation_item(item)
+        return refusal
 
     def _has_no_room(self) -> Refusal | None:
         volume = self.assoc.node.archive.volume
@@ -189,7 +211,7 @@ class Door(ACSE):
         if refused:
             log.warning("refused contexts from=%s: %s", admitted.name, ", ".join(map(printable, refused)))
         if contexts.refused_storage(answers):
-            self._alert(admitted)
+            clerk.storage_refused(admitted, self.assoc.node)
         for uid, (features, given) in contexts.agree(self.requestor.sop_class_extended, answers).items():
             self.assoc.features[uid] = features
             self._extend(uid, given)
@@ -228,25 +250,7 @@ class Door(ACSE):
         reactor = self.assoc.reactor
         reactor.send(pdus.reject(refusal.result, refusal.source, refusal.reason))
         reactor.end = reactor.end or "rejected"
-        self._note(refusal)
-
-    def _note(self, refusal: Refusal) -> None:
-        caller, node = self.assoc.caller, self.assoc.node
-        at = node.clock()
-        titles = _shown(caller.calling_ae_title), _shown(caller.called_ae_title)
-        refused = audit.Refused(*titles, caller.address, refusal.why, 1, at, at)
-        log.warning("refused from=%s@%s called=%s: %s", titles[0], caller.address, titles[1], refusal.why)
-        try:
-            node.database.write(lambda: audit.refuse(refused, node.generation))
-        except DicomnodeError as error:  # the refusal stands, whether or not it could be written down
-            log.error("a refusal could not be recorded: %s", error)
-
-    def _alert(self, partner: Partner) -> None:
-        """A partner without the right proposed to store: a security event (the contexts are refused)."""
-        node = self.assoc.node
-        text = f"{partner.name} of {partner.site} proposed to store, and may not"
-        event = audit.Event(node.clock(), "storage refused", text, partner.name, generation=node.generation)
-        node.database.write(lambda: audit.record(event))
+        clerk.refused(self.assoc.caller, refusal, self.assoc.node)
 
 
 def _malformed(request: Request) -> Refusal | None:
@@ -262,8 +266,3 @@ def _context(answer: Answer) -> PresentationContext:
     context.abstract_syntax, context.transfer_syntax = UID(answer.abstract_syntax), [UID(answer.transfer_syntax)]
     context._as_scp, context._as_scu = answer.acts  # the requestor's roles are the opposite of ours
     return context
-
-
-def _shown(title: str) -> str:
-    """An AE title of a stranger, safe to print."""
-    return "".join(c if c.isprintable() and c.isascii() else "?" for c in title)[:16]

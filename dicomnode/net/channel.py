@@ -19,9 +19,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from dicomnode.config.parts import Certificate
 from dicomnode.errors import AssociationLost, Unreachable
 from dicomnode.net import commands, pdus, proposing, tls
 from dicomnode.net.sockets import acknowledge_at_once, tune, untaken
+from dicomnode.rules import admission
 from dicomnode.rules.contexts import Proposal
 
 _MAXIMUM_LENGTH = 131072
@@ -43,18 +45,27 @@ _T = TypeVar("_T")
 
 
 class Channel:
-    """An open association. `accepted`: the accepted contexts, id → transfer syntax; `step`: the most bytes of a PDV."""
+    """An open association. `accepted`: the accepted contexts, id → transfer syntax; `step`: the most bytes of a PDV.
+
+    `over`: the TLS that is spoken, None for none; `expected`: what the partner's certificate must be besides genuine.
+    """
 
     def __init__(
-        self, address: tuple[str, int], *, connect: float, response: float, over: ssl.SSLContext | None = None
+        self,
+        address: tuple[str, int],
+        *,
+        connect: float,
+        response: float,
+        over: ssl.SSLContext | None = None,
+        expected: Certificate | None = None,
     ) -> None:
         try:
             self._socket = socket.create_connection(address, connect)
-        except OSError as error:
-            raise Unreachable(f"no connection: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: it is no name that a resolver can be asked for
+            raise Unreachable(f"no connection: {getattr(error, 'strerror', None) or error}") from error
         tune(self._socket, response)
         if over:
-            self._socket = _encrypted(self._socket, over, address[0])
+            self._socket = _encrypted(self._socket, over, address[0], expected)
         self._response = response
         self._received = bytearray()
         self._fragments: deque[_Fragment] = deque()
@@ -231,13 +242,19 @@ class Channel:
             self._socket.close()
 
 
-def _encrypted(connection: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
+def _encrypted(
+    connection: socket.socket, context: ssl.SSLContext, host: str, expected: Certificate | None
+) -> socket.socket:
     """The connection over TLS, to whom it was meant for. Unreachable; then it is closed."""
     try:
-        return context.wrap_socket(connection, server_hostname=host)
+        connection = context.wrap_socket(connection, server_hostname=host)
     except OSError as error:
         connection.close()
         raise Unreachable(f"no connection over TLS: {tls.reason(error)}") from error
+    if expected and (shown := tls.shown(connection)) and not admission.is_of(expected, shown):
+        connection.close()
+        raise Unreachable(f"no connection over TLS: the certificate is not this partner's (its spki is {shown.spki})")
+    return connection
 
 
 def _pdvs(pdu: bytes) -> Iterable[_Fragment]:

@@ -27,17 +27,24 @@ from dicomnode.net.answering import Served
 from dicomnode.net.commands import EventReport
 from dicomnode.net.conversation import Conversation
 from dicomnode.operations import confirm
-from dicomnode.operations.ports import Reference, Report
+from dicomnode.operations.ports import Reference, Report, Stopped
 from dicomnode.rules.contexts import IMPLICIT_LE, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
 
 log = logging.getLogger(__name__)
 
 _MOMENT = 2.0
 """Seconds that we wait for a result on the association on which we asked."""
+_LOOK = 0.1
+"""Seconds after which it is looked whether it has come on another."""
 
 
-def ask(talk: Conversation, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
-    """N-ACTION; the result where it comes within a moment. PartnerError: the request was not taken."""
+def ask(
+    talk: Conversation, transaction_uid: str, references: Sequence[Reference], over: Stopped
+) -> Report | None:
+    """N-ACTION; the result where it comes within a moment, and is not known from elsewhere (`over`).
+
+    PartnerError: the request was not taken.
+    """
     asked = partial(
         commands.action_request,
         sop_class_uid=STORAGE_COMMITMENT,
@@ -47,7 +54,7 @@ def ask(talk: Conversation, transaction_uid: str, references: Sequence[Reference
     talk.request(asked, commitment.request(transaction_uid, references, implicit=talk.is_implicit))
     wanted = transaction_uid, frozenset(references)
     result, taken, until = None, False, 0.0
-    while not taken or (result is None and talk.speaks(until - time.monotonic())):
+    while not taken or (result is None and _speaks(talk, until, over)):
         try:
             command, dataset = talk.receive()
         except AssociationLost:
@@ -63,6 +70,14 @@ def ask(talk: Conversation, transaction_uid: str, references: Sequence[Reference
             raise PartnerError(f"the partner answered the request for commitment with {status:04X}H")
         taken, until = True, time.monotonic() + _MOMENT
     return result
+
+
+def _speaks(talk: Conversation, until: float, over: Stopped) -> bool:
+    """Whether the partner says something before then, and while something is to be told."""
+    while not talk.speaks(min(_LOOK, until - time.monotonic())):
+        if time.monotonic() >= until or over():
+            return False
+    return True
 
 
 def _take(

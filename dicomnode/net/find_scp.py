@@ -18,6 +18,7 @@ from pynetdicom.presentation import PresentationContext
 
 from dicomnode.net import answering, commands
 from dicomnode.net.answering import Served
+from dicomnode.operations import trail
 from dicomnode.operations.find import Answers, Question, find
 from dicomnode.rules.contexts import IMPLICIT_LE
 from dicomnode.rules.matching import MODELS
@@ -66,6 +67,15 @@ def serve(assoc: Served, request: C_FIND, context: PresentationContext) -> None:
     log.info("find from=%s status=%04XH %s", assoc.requestor.ae_title, status, comment)
     assoc.dimse.cancel_req.pop(request.MessageID, None)
     answering.respond(assoc, request, context, status, comment)
+    _tell(assoc, request, context, status)
+
+
+def _tell(assoc: Served, request: C_FIND, context: PresentationContext, status: int) -> None:
+    """Have it in the audit trail that this was asked: nobody waits for that."""
+    assert assoc.partner is not None
+    identifier = request.Identifier.getvalue() if request.Identifier else b""
+    asked = trail.Asked(str(context.abstract_syntax), str(context.transfer_syntax[0]), identifier)
+    trail.query(asked, assoc.partner, assoc.caller.address, status, assoc.node)
 
 
 def _serve(assoc: Served, request: C_FIND, context: PresentationContext) -> int:

@@ -37,8 +37,20 @@ def ask(
     unsupported: Callable[[], None] = ignored,
 ) -> Iterator[Identifier]:
     """Every answer, until the partner says that these were all. `stopped`, `unsupported`: see ports.Peer."""
-    talk.request(partial(commands.find_request, sop_class_uid=sop_class_uid), encoded(question, talk.is_implicit))
-    for _ in range(_MOST):
+    return answers(talk, sop_class_uid, encoded(question, talk.is_implicit), _MOST, stopped, unsupported)
+
+
+def answers(
+    talk: Conversation,
+    sop_class_uid: str,
+    question: bytes,
+    most: int,
+    stopped: Stopped,
+    unsupported: Callable[[], None] = ignored,
+) -> Iterator[Identifier]:
+    """Every answer to an Identifier that is written already; no more than so many."""
+    talk.request(partial(commands.find_request, sop_class_uid=sop_class_uid), question)
+    for _ in range(most):
         talk.wait(stopped, talk.response)
         command, answer = talk.receive()
         response = talk.answer(command, commands.C_FIND_RSP)
@@ -47,7 +59,7 @@ def ask(
         if response.status == _UNSUPPORTED:
             unsupported()
         yield _read(answer, talk)
-    raise PartnerError(f"the partner answered with over {_MOST} rows")
+    raise PartnerError(f"the partner answered with over {most} rows")
 
 
 def encoded(question: Identifier, implicit: bool) -> bytes:

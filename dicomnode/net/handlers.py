@@ -79,9 +79,13 @@ def store(assoc: Served, incoming: Incoming, context: PresentationContext) -> No
             raise incoming.error or DicomnodeError("no dataset was received")
         request = incoming.request
         command = Command(request.sop_class_uid, request.sop_instance_uid, str(context.abstract_syntax))
-        receive(incoming.part, command, incoming.origin, assoc.node)
+        recorded = receive(incoming.part, command, incoming.origin, assoc.node)
+        if assoc.received:
+            assoc.received.count(recorded, request.sop_class_uid)
     if problem:
         status, comment = problem[0]
+        if assoc.received:
+            assoc.received.refuse(comment)
         log.warning(
             "refused sop=%s from=%s status=%04XH: %s",
             *(answering.printable(incoming.request.sop_instance_uid), assoc.requestor.ae_title, status, comment),

@@ -5,7 +5,8 @@ Sta2 of PS3.8 9.2.1). A connection that has brought its whole request is handed 
 own. Until then it costs a descriptor and what it has sent. It has `first` seconds; beyond `silent` of them from one
 address the oldest is closed; what cannot be a request is answered by A-ABORT (AA-1).
 
-What only connects and goes is counted by `slots.touched`, and leaves no other trace.
+What only connects and goes is counted by `slots.touched`, and leaves no other trace. Of a handshake that fails,
+`failed` is told from which address, and why; it keeps nobody waiting.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from dicomnode.operations.ports import Slots
 
 log = logging.getLogger(__name__)
 
-Listener = tuple[socket.socket, ssl.SSLContext | None]
-"""A socket that listens, and the TLS that is spoken on it."""
+Listener = tuple[socket.socket, Callable[[], ssl.SSLContext] | None]
+"""A socket that listens, and what gives the TLS that is spoken with the next one there; None: it is in clear."""
 
 _HEADER = pdus.HEADER.size
 _VANISHED = 120.0
@@ -54,7 +55,7 @@ class Visitor:
         self.address = address
         self.deadline = deadline
         self.request = bytearray()
-        self.shakes_hands = self.is_encrypted = isinstance(connection, ssl.SSLSocket)
+        self.shakes_hands = isinstance(connection, ssl.SSLSocket)
 
     def __repr__(self) -> str:
         return f"Visitor({self.address}, {len(self.request)} bytes)"
@@ -92,12 +93,13 @@ class Porch:
         self,
         listeners: Sequence[Listener],
         admit: Callable[[Visitor], None],
+        failed: Callable[[str, str], None],
         slots: Slots,
         *,
         first: float,
         silent: int,
     ) -> None:
-        self._admit, self._slots, self._first, self._silent = admit, slots, first, silent
+        self._admit, self._failed, self._slots, self._first, self._silent = admit, failed, slots, first, silent
         self._selector = selectors.DefaultSelector()
         self._listeners = list(listeners)
         self._visitors: dict[Visitor, None] = {}  # in the order of their coming, which is that of their deadlines
@@ -178,7 +180,7 @@ class Porch:
 
     def _accept(self, listener: Listener) -> None:
         """Let one in, if it is still there: another process may have been quicker, which has less to do."""
-        connection, context = listener
+        connection, contexts = listener
         if self._slots.is_burdened:
             time.sleep(_COURTESY)
         try:
@@ -190,7 +192,7 @@ class Porch:
             self._make_room()
             return
         try:
-            self._let_in(accepted, context, address[0].removeprefix("::ffff:"))
+            self._let_in(accepted, contexts() if contexts else None, address[0].removeprefix("::ffff:"))
         except OSError:  # gone already
             accepted.close()
 
@@ -236,7 +238,9 @@ class Porch:
 
     def _gone(self, visitor: Visitor, error: OSError) -> None:
         if visitor.shakes_hands and isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            log.warning("no TLS handshake from=%s: %s", visitor.address, tls.reason(error))
+            why = tls.reason(error)
+            log.warning("no TLS handshake from=%s: %s", visitor.address, why)
+            self._failed(visitor.address, why)
         elif not visitor.request:
             self._slots.touched()
         self._dismiss(visitor)

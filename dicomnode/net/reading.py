@@ -1,14 +1,13 @@
 """Instances read ahead of who sends them: from the file to P-DATA-TF PDUs, on a thread of its own, in reused buffers.
 
-A dataset goes as it is stored, or where it must in another transfer syntax (converting.py). Promises: its last PDV
-comes out only after all of its bytes were seen to have the digest with which they were received, and Unreadable in the
-place of it otherwise; about 1 MB of memory, however large the object is. The thread digests while its partner sends,
-and while he waits for a response: what costs most is done by then.
+A dataset goes as it is stored, or where it must coerced, or in another transfer syntax (converting.py). Promises: its
+last PDV comes out only after all of its bytes were seen to have the digest with which they were received, and
+Unreadable in the place of it otherwise; about 1 MB of memory, however large the object is. The thread digests while its
+partner sends, and while he waits for a response: what costs most is done by then.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import deque
@@ -20,6 +19,7 @@ from dicomnode.dicom.classes import DEFLATED
 from dicomnode.errors import Unreadable
 from dicomnode.net import converting
 from dicomnode.net.decoding import Decoder
+from dicomnode.net.digests import Digest
 from dicomnode.net.pdus import DATA, LAST, PDV
 from dicomnode.operations.ports import Outgoing
 
@@ -108,6 +108,7 @@ class Reader:
         """The first that is expected, a buffer at a time.
 
         Unreadable: our file is not what was received. ContextMissing: it cannot be had in that transfer syntax.
+        NotCoerced: nor can the copy that the partner is to have.
         """
         self.expected.popleft()
         last = False
@@ -142,7 +143,7 @@ class Reader:
     def _read(self, instance: Outgoing, context: int, syntax: str) -> None:
         try:
             with instance.path.open("rb") as file:
-                if syntax == instance.transfer_syntax_uid:
+                if syntax == instance.transfer_syntax_uid and not instance.coercion:
                     self._fill(file.fileno(), instance, context)
                 else:
                     self._convert(file, instance, context, syntax)
@@ -150,7 +151,7 @@ class Reader:
             raise Unreadable(f"our own file {instance.path.name} cannot be read: {error.strerror}") from error
 
     def _convert(self, file: BinaryIO, instance: Outgoing, context: int, syntax: str) -> None:
-        """The dataset in another transfer syntax; its end stays here until all of it is known to be well."""
+        """The dataset made into something else; its end stays here until all of it is known to be well."""
         buffer, used = self._unused(), 0
 
         def put(data: bytes) -> None:
@@ -176,7 +177,7 @@ class Reader:
 
     def _fill(self, file: int, instance: Outgoing, context: int) -> None:
         """The dataset is the end of the file, as long as it was: if anything was cut or added, its digest differs."""
-        offset, left, running = os.fstat(file).st_size - instance.size, instance.size, hashlib.sha256()
+        offset, left, running = os.fstat(file).st_size - instance.size, instance.size, Digest(instance)
         last = False
         while not last:
             buffer = self._unused()
@@ -187,7 +188,7 @@ class Reader:
                 running.update(fragment)
             offset, left = offset + length, left - length
             last = not left
-            if got < length or (last and running.hexdigest() != instance.sha256):
+            if got < length or (last and not running.fits):
                 raise Unreadable(f"our own file {instance.path.name} is not what was received")
             buffer.frame(length + (last and _padded(buffer, length, instance)), context, last)
             self._full.put((buffer, last))

@@ -1,8 +1,9 @@
 """The A-ASSOCIATE-RQ as it was received (PS3.8 9.3.2): looked over before pynetdicom decodes it, and then by it.
 
 `examine` reads what admission asks for and counts the items, so that a stranger's request costs nothing and nobody's
-costs much; `decode` hands pynetdicom a request that it can read: titles as they were admitted, and without the items
-and sub-items that nobody knows, which are to be skipped (PS3.8 9.3.1). Both raise Broken on what is no request.
+costs much; `decode` hands pynetdicom a request that it can read: titles as they were admitted, without the items and
+sub-items that nobody knows, which are to be skipped (PS3.8 9.3.1), and without the user's identity, which is nobody
+else's to read. Both raise Broken on what is no request.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from dicomnode.net.pdus import ASSOCIATE_RQ, HEADER, INVALID_VALUE
 from dicomnode.net.reactor import Broken
-from dicomnode.rules.admission import Caller
+from dicomnode.rules.admission import Caller, Claim
 
 _FIXED = 74
 _APPLICATION, _CONTEXT, _USER = 0x10, 0x20, 0x50
-_KNOWN = frozenset(range(0x51, 0x59))
-"""Sub-items of user information that a request may have (PS3.7 D.3.3)."""
+_KNOWN = frozenset(range(0x51, 0x58))
+"""Sub-items of user information that a request may have (PS3.7 D.3.3), but for the user's identity."""
+_IDENTITY = 0x58
 _ITEM = struct.Struct(">BxH")
 _ITEMS = 8192
 """Items and sub-items of contexts in one request: 128 contexts with 60 transfer syntaxes each have fewer."""
@@ -40,16 +42,18 @@ class Request:
     version: int
     application_context: str
     items: bytes
+    claim: Claim | None
 
 
 def examine(pdu: bytes | bytearray) -> Request:
-    """Look a whole PDU over. Broken: lengths that do not fit, a context id that is even or there twice, too many items.
+    """Look a whole PDU over. Broken: lengths that do not fit, a context id that is even or there twice, too many items,
+    two identities.
 
     So there are 128 contexts at most: there are no more odd ids in a byte.
     """
     if len(pdu) < _FIXED:
         raise _invalid("is too short")
-    kept, application, ids = [], "", set[int]()
+    kept, claims, application, ids = [], list[Claim](), "", set[int]()
     left, few = iter(range(_ITEMS)), iter(range(_USER_ITEMS))
     for kind, item, value in _items(bytes(pdu[_FIXED:]), left):
         if kind == _APPLICATION:
@@ -62,12 +66,17 @@ def examine(pdu: bytes | bytearray) -> Request:
             if sum(1 for _ in _items(value[4:], left)) > _SYNTAXES:
                 raise _invalid("proposes too many transfer syntaxes for a context")
         elif kind == _USER:
-            item = _packed(_USER, b"".join(sub for known, sub, _ in _items(value, few) if known in _KNOWN))
+            subs = list(_items(value, few))
+            claims += [_claim(body) for known, _, body in subs if known == _IDENTITY]
+            item = _packed(_USER, b"".join(sub for known, sub, _ in subs if known in _KNOWN))
         else:
             continue
         kept.append(item)
+    if len(claims) > 1:
+        raise _invalid("says twice who its user is")
     (version,) = struct.unpack_from(">H", pdu, 6)
-    return Request(_title(pdu[10:26]), _title(pdu[26:42]), version, application, b"".join(kept))
+    claim = claims[0] if claims else None
+    return Request(_title(pdu[10:26]), _title(pdu[26:42]), version, application, b"".join(kept), claim)
 
 
 def decode(request: Request, caller: Caller) -> A_ASSOCIATE:
@@ -80,6 +89,18 @@ def decode(request: Request, caller: Caller) -> A_ASSOCIATE:
         return pdu.to_primitive()
     except Exception as error:  # whatever the library makes of hostile items
         raise _invalid(f"cannot be read ({type(error).__name__})") from error
+
+
+def _claim(value: bytes) -> Claim:
+    """The value of a User Identity sub-item (PS3.7 D.3.3.7.1): type, whether to answer, and two fields with lengths."""
+    try:
+        kind, wants_answer, length = struct.unpack_from(">BBH", value)
+        (rest,) = struct.unpack_from(">H", value, 4 + length)
+    except struct.error:
+        raise _invalid("has a user identity that ends within") from None
+    if len(value) != 6 + length + rest:
+        raise _invalid("has a user identity whose lengths do not fit")
+    return Claim(kind, wants_answer == 1, value[4 : 4 + length], value[6 + length :])
 
 
 def _invalid(what: str) -> Broken:

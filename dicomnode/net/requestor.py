@@ -2,13 +2,12 @@
 
 Associations may stay open between batches; one that its partner has ended meanwhile is replaced, and nobody is told.
 How instances are sent on one is in sending.py; what is asked on one is in find_scu.py, move_scu.py, get_scu.py,
-questions.py and commit_scu.py.
+worklist_scu.py, questions.py and commit_scu.py.
 """
 
 from __future__ import annotations
 
 import math
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,7 +16,7 @@ from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom.classes import class_name
 from dicomnode.dicom.identifier import Identifier
 from dicomnode.errors import AssociationLost, ConfigurationError, ContextMissing, PartnerError, Unreachable
-from dicomnode.net import commands, commit_scp, commit_scu, find_scu, get_scu, move_scu, questions, tls
+from dicomnode.net import commands, commit_scp, commit_scu, find_scu, get_scu, move_scu, questions, tls, worklist_scu
 from dicomnode.net.channel import Channel
 from dicomnode.net.conversation import CONTEXT, Conversation
 from dicomnode.net.lingering import Lingering
@@ -28,6 +27,7 @@ from dicomnode.rules import proposals
 from dicomnode.rules.contexts import (
     EXPLICIT_LE,
     IMPLICIT_LE,
+    MODALITY_WORKLIST_FIND,
     PATIENT_ROOT_FIND,
     STORAGE_COMMITMENT,
     STUDY_ROOT_FIND,
@@ -99,10 +99,12 @@ class Requestor:
         with self._conversation(partner, [_proposal(STUDY_ROOT_FIND)], self._bound) as talk:
             return questions.count(talk, study_instance_uid)
 
-    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
+    def commit(
+        self, partner: Partner, transaction_uid: str, references: Sequence[Reference], over: Stopped
+    ) -> Report | None:
         """N-ACTION, and the result where it comes within a moment. See ports.Peer."""
         with self._conversation(partner, [_proposal(STORAGE_COMMITMENT)], self._bound) as talk:
-            return commit_scu.ask(talk, transaction_uid, references)
+            return commit_scu.ask(talk, transaction_uid, references, over)
 
     def report(self, partner: Partner, report: Report) -> None:
         """N-EVENT-REPORT, as the SCP on an association that we open (PS3.4 J.3.3). See ports.Peer."""
@@ -118,6 +120,11 @@ class Requestor:
         model = PATIENT_ROOT_FIND if question.level == "PATIENT" else STUDY_ROOT_FIND
         with self._conversation(partner, [_proposal(model)]) as talk:
             yield from find_scu.ask(talk, model, question, stopped, unsupported)
+
+    def worklist(self, partner: Partner, since: str, stopped: Stopped) -> Iterator[Identifier]:
+        """C-FIND of the Modality Worklist. See ports.Peer."""
+        with self._conversation(partner, [_proposal(MODALITY_WORKLIST_FIND)], self._bound) as talk:
+            yield from worklist_scu.ask(talk, since, stopped)
 
     def move(self, partner: Partner, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:
         """C-MOVE. See ports.Peer."""
@@ -161,8 +168,13 @@ class Requestor:
         if partner.host is None or partner.port is None:
             raise Unreachable(f"{partner.name} has no host and port in the configuration")
         limits = self._config.node.limits
-        over = self._tls if partner.tls else None
-        channel = Channel((partner.host, partner.port), connect=limits.connect, response=limits.response, over=over)
+        channel = Channel(
+            (partner.host, partner.port),
+            connect=limits.connect,
+            response=limits.response,
+            over=self._papers.context() if partner.tls else None,
+            expected=partner.certificate,
+        )
         try:
             channel.associate(self._config.node.ae_title, partner.ae_title, proposals)
         except PartnerError:
@@ -171,11 +183,11 @@ class Requestor:
         return channel
 
     @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        """Of all associations over TLS: its files are read once. Unreachable where they cannot be used."""
+    def _papers(self) -> tls.Papers:
+        """Of all associations over TLS. Unreachable where the files cannot be used."""
         assert self._config.node.tls, "a partner with `tls` and a node without is refused when the file is loaded"
         try:
-            return tls.client_context(self._config.node.tls)
+            return tls.Papers(tls.client_context, self._config.node.tls)
         except ConfigurationError as error:
             raise Unreachable(f"no connection over TLS: {error}") from error
 

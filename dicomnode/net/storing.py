@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from dicomnode.dicom.classes import class_name, syntax_name
-from dicomnode.errors import AssociationLost, ContextMissing
+from dicomnode.errors import AssociationLost, ContextMissing, NotCoerced
 from dicomnode.net import commands, pdus
 from dicomnode.net.commands import Response
 from dicomnode.net.reading import Reader
@@ -75,6 +75,8 @@ class Storing:
         self._expect(instance, following)
         try:
             early = self._stream(pdus.data(chosen[0], pdus.COMMAND, request, self._step), line)
+        except NotCoerced:  # which has nothing to do with what is accepted
+            raise
         except ContextMissing as error:  # nor can it be had in what is accepted
             raise ContextMissing(f"{self._refused(instance)}; {error}") from error
         return self._status(instance, early, line)

@@ -12,13 +12,15 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from dicomnode.errors import ContextMissing, InstanceError
-from dicomnode.operations import refer
+from dicomnode.errors import ContextMissing, InstanceError, NotCoerced
+from dicomnode.operations import coerce, refer, trail
 from dicomnode.operations.ports import Link, Node, Originator, Outgoing
 from dicomnode.operations.retrieve import QUARANTINED, Plan, closed
 from dicomnode.rules import outcome
+from dicomnode.rules.coercion import Coercion
 from dicomnode.rules.outcome import Delivered
 from dicomnode.store import audit, doubts, gates, queue
 from dicomnode.store.queue import Result, State
@@ -51,6 +53,8 @@ class Account:
         self.closed = ""
         self._looked: dict[int, float] = {}
         self._failed = Counter[str]()
+        self._completed = set[str]()
+        self._coercions: dict[int, Coercion | None] = {}
 
     def __repr__(self) -> str:
         return f"Account({self.plan.destination.display}, {self._failed.total()} failed)"
@@ -71,11 +75,25 @@ class Account:
         return not self.closed
 
     def outgoing(self, located: Located) -> Outgoing:
-        """An instance as it is sent."""
-        return Outgoing(
-            *(located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid),
-            *(self.node.archive.path(located.file), located.size, located.sha256),
-        )
+        """An instance as it is sent. NotCoerced: it cannot be made what the destination is to have."""
+        uids = located.sop_class_uid, located.sop_instance_uid, located.transfer_syntax_uid
+        path, coercion = self.node.archive.path(located.file), self._coercion(located)
+        return Outgoing(*uids, path, located.size, located.sha256, located.crc32, coercion)
+
+    def _coercion(self, located: Located) -> Coercion | None:
+        """What its copy is to have: what stays within its site is what was received."""
+        if not self.plan.crosses(located):
+            return None
+        if located.study not in self._coercions:
+            self._coercions.setdefault(located.study, self._decided(located.study))
+        return self._coercions[located.study]
+
+    def _decided(self, study: int) -> Coercion | None:
+        node, to, referral = self.node, self.plan.destination, self.plan.referrals.get(study)
+        if referral is not None:
+            return node.database.write(lambda: coerce.of_referral(referral, study, to, node))
+        with node.database.read():
+            return coerce.of_study(study, to, node)
 
     def send(
         self, located: Located, following: Located | None, link: Link, originator: Originator | None = None
@@ -83,11 +101,17 @@ class Account:
         """Send one instance, for what comes of it. Raises PartnerError where nothing more can go on the association."""
         if why := self._kept_back(located):
             return next(self.failed([located], why))
-        after = self.outgoing(following) if following else None
         try:
-            return self._answered(located, link.send(self.outgoing(located), originator, after))
+            outgoing, after = self.outgoing(located), self._after(following)
+            return self._answered(located, link.send(outgoing, originator, after))
         except (ContextMissing, InstanceError) as error:  # this one cannot go; the others can
             return next(self.failed([located], str(error)))
+
+    def _after(self, following: Located | None) -> Outgoing | None:
+        """What is read meanwhile; None where that is nothing."""
+        with suppress(NotCoerced):
+            return self.outgoing(following) if following else None
+        return None
 
     def _kept_back(self, located: Located) -> str:
         """Why it may not cross after all: what a person has said of this one instance since the plan was made."""
@@ -115,7 +139,9 @@ class Account:
             yield from (SubOperation(each.sop_instance_uid, completed=False, reason=why) for each in page)
 
     def count(self, done: SubOperation) -> None:
-        """Remember why something failed."""
+        """Remember what was sent, and why something failed."""
+        if done.completed:
+            self._completed.add(done.sop_instance_uid)
         if not done.completed and (done.reason in self._failed or len(self._failed) < _REASONS):
             self._failed[done.reason] += 1
 
@@ -125,6 +151,8 @@ class Account:
             log.warning("not retrieved to=%s instances=%d: %s", self.plan.destination.display, number, why)
         if self._failed or self.plan.referrals:
             self.node.database.write(self._settle)
+        sent = [each for each in self.plan.going if each.sop_instance_uid in self._completed]
+        trail.retrieval(sent, self.plan.destination, self.plan.caller, self.node, begins=False)
 
     # -- inside the database -----------------------------------------------------------------------------------
 
@@ -152,6 +180,7 @@ class Account:
         at, partner = self.node.clock(), self.plan.destination.name
         for why, number in self._failed.items():
             text = f"{number} instance(s) did not go to {partner}: {why}"
-            audit.record(audit.Event(at, "instances not retrieved", text, partner, generation=self.node.generation))
+            of = {"generation": self.node.generation, "who": self.plan.caller}
+            audit.record(audit.Event(at, "instances not retrieved", text, partner, **of))  # type: ignore[arg-type]
         for referral in self.plan.referrals.values():
             refer.settle(referral, at, self.node)

@@ -12,9 +12,11 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from dicomnode.config.model import Expect, NodeConfig, Partner
+from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.config.parts import Expect
 from dicomnode.errors import PartnerError
-from dicomnode.operations import refer
+from dicomnode.operations import expect as expecting
+from dicomnode.operations import refer, vet
 from dicomnode.operations.ports import Callers, Node, Peer, Stopped
 from dicomnode.rules import completeness as rules
 from dicomnode.rules.completeness import Asked, Complete, Decision, Evidence, Wait
@@ -55,7 +57,7 @@ def _set_back(at: int, node: Node) -> None:
 def _decisions(node: Node, callers: Callers, at: int) -> Iterator[tuple[Pending, Decision]]:
     calling: list[str] | None = None
     for pending in completeness.pending(at):
-        evidence = _evidence(pending, node.config)
+        evidence = _evidence(pending, node)
         decision = rules.decide(evidence, at)
         if isinstance(decision, Complete) and pending.wait:  # only then does it matter who calls
             calling = _calling(node.config, callers) if calling is None else calling
@@ -68,11 +70,13 @@ def _calling(config: NodeConfig, callers: Callers) -> list[str]:
     return [p.name for p in config.partners.values() if "store" in p.may and callers.is_calling(p.name)]
 
 
-def _evidence(pending: Pending, config: NodeConfig) -> Evidence:
-    expect, asked = _expected(pending, config), None
+def _evidence(pending: Pending, node: Node) -> Evidence:
+    expect, idle = _expected(pending, node.config), round(node.config.node.limits.idle * 1e6)
     if expect:
         asked = Asked(expect.partner, round(expect.within * 1e6), pending.asks, pending.lacking)
-    return Evidence(pending.last_instance_at, pending.wait, round(config.node.limits.idle * 1e6), asked=asked)
+        return Evidence(pending.last_instance_at, pending.wait, idle, asked=asked)
+    told = expecting.lacking(pending.study, node) if pending.wait else None
+    return Evidence(pending.last_instance_at, pending.wait, idle, asked=told)
 
 
 def _expected(pending: Pending, config: NodeConfig) -> Expect | None:
@@ -93,6 +97,7 @@ def _conclude(pending: Pending, decision: Decision, at: int, node: Node) -> int:
     if not completeness.complete(pending.referral, at, pending.last_instance_at):
         return 0
     refer.record(pending.referral, "referral complete", decision.why, at, node)
+    vet.vet(pending.study, at, node)
     refer.settle(pending.referral, at, node)
     return 1
 
@@ -149,7 +154,8 @@ def by_word(ids: Sequence[int], who: str, node: Node) -> list[Referral]:
     def completed(referral: int) -> Referral | None:
         if not completeness.complete(referral, at):
             return None
-        refer.record(referral, "referral complete", f"complete by the word of {who}", at, node)
+        refer.record(referral, "referral complete", f"complete by the word of {who}", at, node, who=who)
+        vet.vet(referrals.study(referral), at, node)
         refer.settle(referral, at, node)
         return referrals.get(referral)
 

@@ -6,15 +6,20 @@ force stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from dicomnode.config import certificates, load
+from dicomnode.config import certificates, load, passcodes
+from dicomnode.config.conditions import requires
 from dicomnode.config.model import Node, NodeConfig, Partner, Route, Where
 from dicomnode.config.units import say_duration, say_size
 from dicomnode.dicom.classes import class_name
 from dicomnode.errors import ConfigurationError, Fault
-from dicomnode.rules import oneway
+from dicomnode.operations import papers
+from dicomnode.operations.ports import now
+from dicomnode.rules import conditions, oneway
+from dicomnode.rules.breaches import Breach, breaches
+from dicomnode.rules.exposure import exposures
 from dicomnode.store import audit, generations
 from dicomnode.store.database import Database
 
@@ -25,10 +30,13 @@ def read(path: Path) -> NodeConfig:
 
 
 def check(text: str, path: Path) -> NodeConfig:
-    """As `parse`, and the certificates that it names are there and fit together: for what is to be taken into use."""
+    """As `parse`, and the certificates and passcodes that it names are there and can be used: for what is to be taken
+    into use."""
     config = parse(text, path)
     found = certificates.faults(config.node.tls) if config.node.tls else ()
-    _refuse([(("node", "tls", key), why) for key, why in found], text)
+    secret = [(p.name, why) for p in config.partners.values() if p.user and (why := passcodes.fault(p.user.passcode))]
+    faults: list[tuple[Where, str]] = [(("node", "tls", key), why) for key, why in found]
+    _refuse(faults + [(("partners", name, "user", "passcode"), why) for name, why in secret], text)
     return config
 
 
@@ -39,8 +47,20 @@ def parse(text: str, path: Path) -> NodeConfig:
     can be read again, whatever has become of its certificates.
     """
     config = load.parse(text, path)
-    _refuse([(breach.path, breach.text) for breach in oneway.breaches(config)], text)
+    _refuse([(each.path, _told(each, load.lines_of(text))) for each in breaches(config)], text)
     return config
+
+
+def exposed(config: NodeConfig, text: str) -> list[Fault]:
+    """What could go wrong with one way while nobody is at fault, each with its line of the text."""
+    line = load.lines_of(text)
+    return [Fault(".".join(map(str, it.path)), line(it.path), _told(it, line)) for it in exposures(config)]
+
+
+def _told(breach: Breach, line: Callable[[Where], int]) -> str:
+    """What is wrong, and which other lines take part in it."""
+    lines = sorted(set(map(line, breach.others)))
+    return breach.text + (f" (line {', '.join(map(str, lines))})" if lines else "")
 
 
 def _refuse(found: Sequence[tuple[Where, str]], text: str) -> None:
@@ -53,10 +73,11 @@ def _refuse(found: Sequence[tuple[Where, str]], text: str) -> None:
 def warnings(config: NodeConfig) -> Iterator[str]:
     """What is allowed and probably not meant."""
     for route in config.routes:
-        if "called" not in route.when:
+        if route.require == "none" and not requires(route.when, "called"):
             sites = " and ".join(sorted(oneway.source_sites(config, route.sources)))
             text = f"every study of {sites} that matches leaves, referred or not (`when` has no `called`)"
             yield f"route {route.name}: {text}"
+    yield from papers.needs(config, now())
     if not config.routes:
         yield "there are no routes: studies are kept, and nothing is sent by itself"
 
@@ -104,9 +125,12 @@ def sentences(config: NodeConfig) -> Iterator[tuple[str, list[str]]]:
 
 def _over_tls(node: Node) -> Iterator[str]:
     if node.tls:
-        place, until = f"{node.tls.bind_host}:{node.tls.bind_port}", certificates.valid_until(node.tls)
-        yield f"Over TLS it answers on {place}, with a certificate that is valid until {until}."
+        place, found = f"{node.tls.bind_host}:{node.tls.bind_port}", certificates.papers(node.tls)
+        ends = {paper.key: certificates.last_day(paper.until) for paper in found}
+        yield f"Over TLS it answers on {place}, with a certificate that is valid until {ends['certificate']}."
         yield f"Whoever speaks TLS with it, either way, needs a certificate that {node.tls.ca} vouches for."
+        if node.tls.crl:
+            yield f"Whom {node.tls.crl} names is refused; after {ends['crl']}, everybody is until there is a new list."
 
 
 def _kept(node: Node) -> Iterator[str]:
@@ -151,22 +175,45 @@ def _caller(config: NodeConfig, name: str) -> str:
     if "move" in partner.may:
         reach = [p.name for p in oneway.destinations(config, partner.site)]
         seen += f", and can move them to {' and '.join(reach) or 'nobody'}"
-    over = ", over TLS only" if partner.tls else ""
+    over = f", over TLS only{_told_by(partner)}" if partner.tls else ""
     return f"{name} ({partner.ae_title} from {origin}, of {partner.site}{over}) may {listed}{seen}."
 
 
+def _told_by(partner: Partner) -> str:
+    """What it has to show besides a certificate that is genuine, and to say."""
+    own = partner.certificate
+    shown = [f"with a key of {' or '.join(each[:16] + '…' for each in own.spki)}"] if own and own.spki else []
+    shown += [f"with a certificate for {' or '.join(own.names)}"] if own and own.names else []
+    shown += [f"as user {partner.user.name}"] if partner.user else []
+    return "".join(f" and {each}" for each in shown)
+
+
 def _route(config: NodeConfig, route: Route) -> Iterator[str]:
-    which = f" of which an instance was {_conditions(route.when)}" if route.when else ""
-    only = f", but only what was {_conditions(route.only)}" if route.only else ""
+    which = f" of which an instance was {conditions.words(route.when)}" if route.when else ""
+    only = f", but only what was {conditions.words(route.only)}" if route.only else ""
     quiet = f"once nothing new came for {_quiet(route)}" if route.wait else "image by image"
     if route.expect:
         quiet += f" and {route.expect.partner} has no more of it (or {say_duration(route.expect.within)} have passed)"
     quiet += ", before what is routine" if route.priority == "urgent" else ""
-    for name in route.to:
-        partner = config.partners[name]
-        over = " over TLS" if partner.tls else ""
-        there = f"{name} ({partner.display}{over}, {config.site_of(partner).name})"
+    quiet += ", with the patient's recorded consent alone" if route.consent == "required" else ""
+    for there in _destinations(config, route):
         yield f"{route.name}: studies from {' and '.join(route.sources)}{which} go to {there}{only}, {quiet}."
+
+
+def _destinations(config: NodeConfig, route: Route) -> list[str]:
+    """Where a route leads: to each of its partners, or to one of a group."""
+    each = [_there(config, config.partners[name]) for name in route.to]
+    if route.among == "all":
+        return each
+    after = f"after {say_duration(route.after)} in which that fails"
+    if route.among == "failover":
+        return [f"; {after}, to ".join(each)]
+    return [f"{' or '.join(each)}, each in its turn, and {after} to the next"]
+
+
+def _there(config: NodeConfig, partner: Partner) -> str:
+    over = " over TLS" if partner.tls else ""
+    return f"{partner.name} ({partner.display}{over}, {config.site_of(partner).name})"
 
 
 def _quiet(route: Route) -> str:
@@ -197,6 +244,8 @@ def _sent(partner: Partner) -> Iterator[str]:
     if partner.skip_classes:
         yield f"{partner.name} is never sent {', '.join(map(class_name, partner.skip_classes))}."
     yield f"What {partner.name} does not take for {say_duration(partner.give_up_after)} is held for you to look at."
+    if partner.iocm:
+        yield f"Of what is recalled {partner.name} is told by a rejection note; whether it deletes that is up to it."
 
 
 def _fitted(partner: Partner) -> Iterator[str]:
@@ -205,14 +254,6 @@ def _fitted(partner: Partner) -> Iterator[str]:
         yield f"{text}; it is answered in that." if "find" in partner.may else f"{text}."
     if partner.decompresses:
         yield f"What {partner.name} does not take compressed is decompressed for it."
-
-
-def _conditions(conditions: dict[str, tuple[str, ...]]) -> str:
-    """`when` or `only` in words, after "was"."""
-    said = {"called": "sent to", "calling": "sent by"}
-    return " and ".join(
-        f"{said.get(key, f'made with {key}')} {' or '.join(values)}" for key, values in conditions.items()
-    )
 
 
 def _never(config: NodeConfig) -> Iterator[str]:

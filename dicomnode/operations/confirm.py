@@ -152,7 +152,8 @@ class Proving:
         uid = f"2.25.{uuid4().int}"
         number = self._write(lambda at: self._open(uid, references, at))
         try:
-            report = self.peer.commit(self.partner.at(self.partner.confirm.commit), uid, references)
+            asked = self.partner.at(self.partner.confirm.commit)
+            report = self.peer.commit(asked, uid, references, lambda: self._is_over(number))
         except PartnerError as error:
             why = str(error)
             if self._write(lambda at: transactions.end(number, transactions.VOID, at, why)):
@@ -173,6 +174,10 @@ class Proving:
         pairs = [(each.sop_class_uid, each.sop_instance_uid) for each in references]
         proof.look(self.case.referral, due)
         return transactions.open_(uid, self.partner.name, self.case.referral, pairs, at, due)
+
+    def _is_over(self, commitment: int) -> bool:
+        with self.node.database.read():
+            return not transactions.is_open(commitment)
 
     def _taken(self, commitment: int, due: int) -> None:
         if transactions.taken(commitment, due):

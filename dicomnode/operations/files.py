@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicomnode.config.model import NodeConfig
+from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom import part10, walk
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import NotAllowed, Unreadable
@@ -150,8 +150,8 @@ def look(path: Path) -> File:
         raise Unreadable(f"it cannot be read: {error.strerror}") from error
 
 
-def check_flow(sites: Iterable[str], to: str, config: NodeConfig) -> None:
-    """Raise NotAllowed unless what is of these sites may reach another."""
+def check_flow(sites: Iterable[str], to: Partner, config: NodeConfig) -> None:
+    """Raise NotAllowed unless what is of these sites may reach a partner."""
     for site in sorted(sites):
-        if not oneway.may_flow(config, site, to):
-            raise NotAllowed(f"no flow allows studies of {site} to reach {to}")
+        if not oneway.may_reach(config, site, to):
+            raise NotAllowed(f"no flow allows studies of {site} to reach {to.site}")

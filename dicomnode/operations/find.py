@@ -17,7 +17,7 @@ from dicomnode.dicom.encode import Element
 from dicomnode.dicom.identifier import LEVEL, Identifier
 from dicomnode.errors import OutOfResources
 from dicomnode.operations.ports import Node, Stopped
-from dicomnode.rules import keys, matching
+from dicomnode.rules import keys, matching, oneway
 from dicomnode.rules.matching import Model, Query, Return
 from dicomnode.rules.negotiated import Features
 from dicomnode.store import search
@@ -59,10 +59,11 @@ def find(question: Question, caller: Partner, node: Node, stopped: Stopped) -> A
 
 
 def scope(caller: Partner, node: Node) -> Scope:
-    """Whose studies a caller may see: its own site's; a public one, those that are referred to its site."""
+    """Whose studies a caller may see: its own site's; a public one, those that are referred to its site and may be."""
     if node.config.sector_of(caller) == "private":
         return Scope(site=caller.site)
-    return Scope(partners=node.config.partners_of(caller.site))
+    givers = oneway.givers(node.config, caller.site)
+    return Scope(partners=node.config.partners_of(caller.site), givers=tuple(sorted(givers)))
 
 
 def _same(query: Query, node: Node) -> list[Element]:

@@ -11,16 +11,19 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 
 from dicomnode.config.model import Partner
-from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, OutOfResources, PartnerError
-from dicomnode.operations import breaker, refer, scrub
+from dicomnode.errors import AssociationLost, ContextMissing, InstanceError, NotCoerced, OutOfResources, PartnerError
+from dicomnode.operations import breaker, coerce, refer, scrub, trail, vet
 from dicomnode.operations.ports import Link, Node, Outgoing, Peer, Stopped
 from dicomnode.rules import oneway, outcome, proposals
+from dicomnode.rules.coercion import Coercion
 from dicomnode.rules.outcome import Delivered, Later, Never, Outcome, Scope
-from dicomnode.store import attempts, lanes, queue, referrals
+from dicomnode.store import attempts, lanes, patients, queue, referrals
 from dicomnode.store.attempts import Attempt
 from dicomnode.store.queue import Batch, Claimed, Hold, Result, State
 
@@ -28,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 200
 _COMMIT = 20
-"""Results that are written in one commit: as many may be sent twice after a kill, or go after a gate has closed."""
+"""Results that are written in one commit: as many may be sent twice after a kill, or go after a gate was closed."""
 _AGAIN = 1.0
 """Seconds between attempts to write the end of a batch into an index that cannot be written."""
 
@@ -50,15 +53,29 @@ def due(node: Node) -> Callable[[Partner, int], int | None]:
 
 def forward(partner: Partner, peer: Peer, node: Node, stopped: Stopped) -> bool:
     """Send one batch of what is due to one partner. False where there was nothing to do."""
-    at = node.clock()
-    with node.database.read():
-        if not _may_claim(partner, node, at):
-            return False
-    batch = node.database.write(lambda: _claim(partner, node, at))
-    if batch is None:
+    found = _next(partner, node, stopped)
+    if found is None:
         return False
-    Sending(partner, batch, peer, node, stopped).run()
+    Sending(partner, *found, peer, node, stopped).run()
     return True
+
+
+Copies = Coercion | NotCoerced | None
+"""What the copies of a batch are to have, or why that is not to be had."""
+
+
+def _next(partner: Partner, node: Node, stopped: Stopped) -> tuple[Batch, Copies] | None:
+    """A batch that is ours. A study that was judged before something changed is vetted first: its gate may close."""
+    while not stopped():
+        at = node.clock()
+        with node.database.read():
+            if not _may_claim(partner, node, at):
+                return None
+        try:
+            return node.database.write(partial(_begin, partner, node, at))
+        except vet.Unvetted as unvetted:
+            vet.again(unvetted.study, node)
+    return None
 
 
 def _may_claim(partner: Partner, node: Node, at: int) -> bool:
@@ -69,6 +86,23 @@ def _may_claim(partner: Partner, node: Node, at: int) -> bool:
     if known.failures and queue.is_active(partner.name):
         return False
     return queue.is_ready(partner.name, at) or lanes.is_ahead(partner.name, furthest)
+
+
+def _begin(partner: Partner, node: Node, at: int) -> tuple[Batch, Copies] | None:
+    """A batch, and what its copies are to have, by the referral that its study has just been held against."""
+    batch = _claim(partner, node, at)
+    if batch is None:
+        return None
+    vet.check(batch.study, node)
+    trail.begins(batch, at, node)
+    return batch, _copies(batch, partner, node)
+
+
+def _copies(batch: Batch, partner: Partner, node: Node) -> Copies:
+    try:
+        return coerce.of_referral(batch.referral, batch.study, partner, node)
+    except NotCoerced as error:
+        return error
 
 
 def _claim(partner: Partner, node: Node, at: int) -> Batch | None:
@@ -85,16 +119,22 @@ def _claim(partner: Partner, node: Node, at: int) -> Batch | None:
 class Sending:
     """One batch in flight: what is still to be sent, the results that are not written yet, and how it went."""
 
-    def __init__(self, partner: Partner, batch: Batch, peer: Peer, node: Node, stopped: Stopped) -> None:
-        self.partner, self.batch, self.peer, self.node, self.stopped = partner, batch, peer, node, stopped
+    def __init__(
+        self, partner: Partner, batch: Batch, copies: Copies, peer: Peer, node: Node, stopped: Stopped
+    ) -> None:
+        self.partner, self.batch, self.copies = partner, batch, copies
+        self.peer, self.node, self.stopped = peer, node, stopped
         self.waiting = list(batch.transfers)
         self.results: list[Result] = []
         self.answered = self.short = self.shut = False
         self.began = node.clock()
         self.connected: int | None = None
-        self.offered = self.delivered = self.held = 0
+        self.offered = self.held = 0
+        self.delivered = Counter[str]()
+        """How many of which SOP class."""
         self.unusual: int | None = None
         self.reason = ""
+        self.coercion: Coercion | None = None
 
     def __repr__(self) -> str:
         return f"Sending({self.partner.display}, {len(self.waiting)} waiting, {len(self.results)} to write)"
@@ -104,6 +144,7 @@ class Sending:
         failure: Later | None = None
         try:
             self._check_direction()
+            self._check_copies()
             stored = ((c.sop_class_uid, c.transfer_syntax_uid) for c in self.batch.transfers)
             for pairs in proposals.groups(stored, self.partner.decompresses):
                 failure = self._associate(pairs)
@@ -116,11 +157,19 @@ class Sending:
         """The last look at the one-way rule, at the moment of dialling: what may not go is held."""
         with self.node.database.read():
             site = referrals.site(self.batch.referral)
-        if oneway.may_flow(self.node.config, site, self.partner.site):
+        if oneway.may_reach(self.node.config, site, self.partner):
             return
         reason = f"no flow allows studies of {site} to reach {self.partner.site}"
         for claimed in tuple(self.waiting):
             self._note(claimed, Never(reason), None)
+
+    def _check_copies(self) -> None:
+        """Where what all the copies are to have is not to be had, they are held."""
+        if not isinstance(self.copies, NotCoerced):
+            self.coercion = self.copies
+            return
+        for claimed in tuple(self.waiting):
+            self._note(claimed, outcome.of_error(self.copies), None)
 
     def _associate(self, pairs: Sequence[tuple[str, str]]) -> Later | None:
         members = [c for c in self.waiting if (c.sop_class_uid, c.transfer_syntax_uid) in pairs]
@@ -150,10 +199,9 @@ class Sending:
         return breaker.opens_at(self.partner, self.node, at) > at
 
     def _outgoing(self, claimed: Claimed) -> Outgoing:
-        return Outgoing(
-            *(claimed.sop_class_uid, claimed.sop_instance_uid, claimed.transfer_syntax_uid),
-            *(self.node.archive.path(claimed.file), claimed.size, claimed.sha256),
-        )
+        uids = claimed.sop_class_uid, claimed.sop_instance_uid, claimed.transfer_syntax_uid
+        path = self.node.archive.path(claimed.file)
+        return Outgoing(*uids, path, claimed.size, claimed.sha256, claimed.crc32, self.coercion)
 
     def _send(self, claimed: Claimed, instance: Outgoing, following: Outgoing | None, link: Link) -> None:
         began, status = self.node.clock(), None
@@ -190,7 +238,7 @@ class Sending:
         noted = self._result(claimed, result, status, at)
         self.results.append(noted)
         self.offered += 1
-        self.delivered += noted.state is State.DELIVERED
+        self.delivered[claimed.sop_class_uid] += noted.state is State.DELIVERED
         self.held += noted.state is State.HELD
         if noted.reason:
             self.unusual, self.reason = status, noted.reason
@@ -230,7 +278,8 @@ class Sending:
 
         def written() -> bool:
             queue.finish(results)
-            return referrals.is_open(self.batch.referral) and not lanes.paused(self.partner.name).hold
+            is_judged = patients.is_judged(self.batch.study, self.node.generation)
+            return is_judged and queue.may_go(self.batch.referral) and not lanes.paused(self.partner.name).hold
 
         self.shut = not self.node.database.write(written)
         del self.results[: len(results)]
@@ -244,12 +293,19 @@ class Sending:
             queue.finish(results)
             queue.give_back(unused)
             attempts.record(self._attempt(failure, at))
+            self._tell(failure, at)
             alarms = [*self._alarm(at), *breaker.ended(self._ending(failure), at, self.node)]
             refer.settle(self.batch.referral, at, self.node)
             return alarms
 
         for alarm in self._surely(closed):
             log.critical("to=%s: %s", self.partner.display, alarm)
+
+    def _tell(self, failure: Later | None, at: int) -> None:
+        """Have the audit trail know what was sent, and what was not; what we ended ourselves goes on elsewhere."""
+        sent, why = +self.delivered, failure.reason if failure else self.reason
+        missing = len(self.batch.transfers) if failure and not self.offered else self.offered
+        trail.ended(self.batch, sent, missing - sent.total(), why, at, self.node)
 
     def _surely(self, closed: Callable[[], list[str]]) -> list[str]:
         while True:
@@ -263,11 +319,11 @@ class Sending:
 
     def _attempt(self, failure: Later | None, at: int) -> Attempt:
         reason = failure.reason if failure else self.reason
-        counts = self.offered, self.delivered, self.unusual, reason
+        counts = self.offered, self.delivered.total(), self.unusual, reason
         return Attempt(self.batch.referral, self.began, at, self.connected, *counts)
 
     def _ending(self, failure: Later | None) -> breaker.Ending:
-        return breaker.Ending(self.partner, self.batch, failure, self.answered, self.delivered > 0, self.short)
+        return breaker.Ending(self.partner, self.batch, failure, self.answered, self.delivered.total() > 0, self.short)
 
     def _alarm(self, at: int) -> list[str]:
         """What was held is told to a person: once a batch, with the reason of the last."""

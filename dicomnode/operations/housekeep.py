@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from contextlib import suppress
 
-from dicomnode.operations import commit, complete, confirm, receive, refer, scrub
+from dicomnode.operations import commit, complete, confirm, failover, recall, receive, refer, scrub
 from dicomnode.operations.ports import Callers, Node
 from dicomnode.store import gates, recover, referrals
 from dicomnode.store.recover import Found
@@ -26,12 +26,16 @@ log = logging.getLogger(__name__)
 
 
 def tidy(node: Node, callers: Callers) -> int:
-    """One round: complete what has come whole, and take back what dead workers had claimed; how many were buried."""
+    """One round: what has come whole is complete, what waits for somebody who fails too long is passed on, what dead
+    workers had claimed is taken back; how many were buried.
+    """
     completed = complete.complete(node, callers)
     if completed:
         log.info("complete referrals=%d", completed)
+    failover.pass_on(node)
     confirm.set_back(node)
     commit.set_back(node)
+    recall.set_back(node)
     return len(_bury_all(node))
 
 
@@ -60,6 +64,7 @@ def strand(node: Node) -> None:
 
     for partner, count in Counter(node.database.write(stranded)).items():
         log.warning("held referrals=%d: %s", count, gates.no_partner(partner))
+    recall.strand(node)
 
 
 def _bury(worker: str, node: Node) -> int:

@@ -79,7 +79,8 @@ class Import:
 
     def _record(self, text: str) -> None:
         at, generation = self.node.clock(), self.node.generation
-        event = Event(at, "imported by hand", f"{self._by} {text}", self.partner.name, generation=generation)
+        name, of = self.partner.name, {"generation": generation, "who": self._by}
+        event = Event(at, "imported by hand", f"{self._by} {text}", name, **of)  # type: ignore[arg-type]
         self.node.database.write(lambda: audit.record(event))
 
 
@@ -91,7 +92,7 @@ def check(partner: Partner, config: NodeConfig) -> None:
 
 def custody(file: File, partner: Partner, node: Node) -> Kind:
     """Take one file into custody: when this returns, it is on disk, indexed and queued."""
-    files.check_flow({file.site} - {""}, partner.site, node.config)  # what came from one site is not given to another
+    files.check_flow({file.site} - {""}, partner, node.config)  # what came from one site is not given to another
     instance = file.instance
     if instance.sop_class_uid not in contexts.storage_classes(node.config):
         raise ClassNotSupported(f"{class_name(instance.sop_class_uid)} is not stored here")

@@ -17,6 +17,7 @@ from typing import Protocol
 from dicomnode.config.model import NodeConfig, Partner
 from dicomnode.dicom.identifier import Identifier
 from dicomnode.rules.admission import Command, Refusal
+from dicomnode.rules.coercion import Coercion
 from dicomnode.store.archive import Archive
 from dicomnode.store.database import Database
 
@@ -53,7 +54,8 @@ class Node:
 class Outgoing:
     """One instance that is sent: its UIDs, how it is stored, and the Part 10 file whose dataset goes out.
 
-    `size` (bytes) and `sha256` (hex) are of the dataset as it was received: what is not that is not sent.
+    `size` (bytes), `sha256` (hex) and `crc32` (where it is known) are of the dataset as it was received: what is not
+    that is not sent. `coercion` is what its copy is to have; None: it is what was received.
     """
 
     sop_class_uid: str
@@ -62,6 +64,8 @@ class Outgoing:
     path: Path
     size: int
     sha256: str
+    crc32: int | None = None
+    coercion: Coercion | None = None
 
     @property
     def context(self) -> tuple[str, str]:
@@ -175,6 +179,22 @@ class Slots(Protocol):
         """A connection came and went, and said nothing: a health check."""
 
 
+@dataclass(frozen=True, slots=True)
+class AuditMessage:
+    """One audit message on its way to a collector: its time (xsd:dateTime), severity as syslog has it, and its XML."""
+
+    at: str
+    severity: int
+    xml: bytes
+
+
+class Collector(Protocol):
+    """Who keeps audit messages for the whole hospital."""
+
+    def deliver(self, messages: Sequence[AuditMessage]) -> None:
+        """Have all of them read, in order. Raises PartnerError where some, or all, may not have been."""
+
+
 class Callers(Protocol):
     """Who has an association open with the node, whichever process has accepted it."""
 
@@ -217,11 +237,13 @@ class Peer(Protocol):
         say. Raises as `instances`.
         """
 
-    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
+    def commit(
+        self, partner: Partner, transaction_uid: str, references: Sequence[Reference], over: Stopped
+    ) -> Report | None:
         """N-ACTION: ask for Storage Commitment; the result where it comes on the same association within a moment.
 
-        None: the request was taken, and the result is to come on another association. Raises PartnerError where it was
-        not taken; ContextMissing where the partner has no Storage Commitment.
+        None: the request was taken, and the result is to come on another association, or has: `over` says so. Raises
+        PartnerError where it was not taken; ContextMissing where the partner has no Storage Commitment.
         """
 
     def report(self, partner: Partner, report: Report) -> None:
@@ -238,6 +260,12 @@ class Peer(Protocol):
         In the Study Root model, and in the Patient Root at PATIENT level. Once `stopped`, it is cancelled.
         `unsupported` is called where the partner says that it does not support every key: such a key restricts nothing.
         Raises as `instances`, where the final status is no success, too.
+        """
+
+    def worklist(self, partner: Partner, since: str, stopped: Stopped) -> Iterator[Identifier]:
+        """C-FIND (Modality Worklist): each step that is scheduled from a day on (YYYYMMDD), decoded as by `find`.
+
+        Raises as `find`; PartnerError, too, where there are more than anybody has.
         """
 
     def move(self, partner: Partner, wanted: Identifier, destination: str, waiting: Waiting) -> Retrieved:

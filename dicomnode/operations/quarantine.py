@@ -1,8 +1,11 @@
 """The story of a doubt that a person ends: which version is right, or that a study may go on as it is.
 
 `release` makes one version of an instance the current one, or lets a study go that is in doubt for another reason;
-`reject` leaves what was current. Either is one commit: versions, index, transfers, gates and the audit trail change
-together, or nothing does. No version is ever removed: what was rejected can be chosen later.
+`reject` leaves what was current, and keeps a study here that is stopped for another reason: it never lets anything go.
+What a person keeps stays until a person releases the study; a word on a version does not end that. Either is one
+commit: versions, index, transfers, gates and the audit trail change together, or nothing does. No version is ever
+removed: what was rejected can be chosen later. What lets a study go on, as many persons have to say as the
+configuration wants. It is vetted again then: one doubt is not ended with another.
 
 What may fail: UsageError for what there is not; CannotDecide for what cannot be done as things are. Files are read
 before the commit, and in it what was decided on is compared with what there is: nobody decides on what he has not seen.
@@ -10,17 +13,19 @@ before the commit, and in it what was decided on is compared with what there is:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import CannotDecide, InstanceError, UsageError
-from dicomnode.operations import receive, refer
+from dicomnode.operations import agreement, receive, refer, vet
 from dicomnode.operations.ports import Node
-from dicomnode.store import attributes, audit, doubts, index, referrals
+from dicomnode.store import attributes, audit, doubts, index, referrals, releases
 from dicomnode.store.archive import Stored
 from dicomnode.store.doubts import Version
 from dicomnode.store.index import Kind, Study
+from dicomnode.store.releases import Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,8 @@ class Outcome:
     """Further instances of the study, which stay as they are."""
     undecided: int
     """Instances of the study that a person has to decide on still."""
+    waits: str = ""
+    """Why the study does not go on for all that; '' where it does."""
 
 
 def subject(name: str, node: Node) -> Subject:
@@ -106,10 +113,17 @@ def release(name: str, version: int | None, reason: str, who: str, node: Node) -
     chosen = _chosen(it, version, node)
     studies, series = ({getattr(v, of): v for v in reversed(chosen)} for of in ("study", "series"))
     seen = {each: _read(each, node) for each in {*studies.values(), *series.values()}}
-    why = f"released by {who}: {reason}"
 
     def released() -> Outcome:
         _check(it)
+        what = f"release {it}" if version is None else f"release version {version} of {it}"
+        word = Word(what, _digest(it, chosen, node), who, reason, node.clock())
+        by = agreement.reached(it.study.id, word, node)
+        if not by:
+            return _outcome(it, 0, 0)
+        if not chosen:
+            vet.allow(it.study.id, word, node)
+            releases.let_go(it.study.id)
         for each in chosen:
             doubts.choose(each)
         for number, first in studies.items():
@@ -119,10 +133,17 @@ def release(name: str, version: int | None, reason: str, who: str, node: Node) -
         kept = {each.id: each.values for study in studies for each in index.of_study(study)}
         for each in chosen:
             refer.replace(each, kept[each.id], f"version {version} was made current by {who}", node)
-        _end(it, "quarantine released", f"{why} ({_count(chosen, version)})", node)
+        _end(it, "quarantine released", f"released by {by} ({_count(chosen, version)})", who, node)
         return _outcome(it, len(chosen), 0)
 
     return node.database.write(released)
+
+
+def _digest(it: Subject, chosen: Sequence[Version], node: Node) -> str:
+    """Of what a person decides on: two persons decide on the same."""
+    verdict = vet.judge(it.study.id, node)
+    seen = [each.id for each in it.versions], [each.id for each in chosen], verdict.digest if verdict else ""
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def _count(chosen: Sequence[Version], version: int | None) -> str:
@@ -132,7 +153,11 @@ def _count(chosen: Sequence[Version], version: int | None) -> str:
 
 
 def reject(name: str, reason: str, who: str, node: Node) -> Outcome:
-    """Leave what was current; the versions in doubt are kept, and never sent."""
+    """Leave what was current; the versions in doubt are kept, and never sent.
+
+    Where nothing is undecided and the study is stopped, it is kept here, and nothing of it leaves: even where what
+    stopped it is put right by now.
+    """
     refer.check_reason(reason)
     it = subject(name, node)
     if not it.undecided:
@@ -140,10 +165,16 @@ def reject(name: str, reason: str, who: str, node: Node) -> Outcome:
 
     def rejected() -> Outcome:
         _check(it)
+        word = Word(f"reject {it}", _digest(it, [], node), who, reason, node.clock())
+        if not it.undecided and _is_stopped(it.study.id, node):
+            return _keep(it, word, node)
+        by = agreement.reached(it.study.id, word, node)
+        if not by:
+            return _outcome(it, 0, 0)
         for each in it.undecided:
             doubts.reject(each)
-        text = f"rejected by {who}: {reason} (kept and not sent: {len(it.undecided)} of its versions)"
-        _end(it, "quarantine rejected", text, node)
+        text = f"rejected by {by} (kept and not sent: {len(it.undecided)} of its versions)"
+        _end(it, "quarantine rejected", text, who, node)
         return _outcome(it, 0, len(it.disputed))
 
     return node.database.write(rejected)
@@ -202,8 +233,30 @@ def _check(it: Subject) -> None:
         raise CannotDecide(f"something of {it} has arrived meanwhile: look at it again before you decide")
 
 
-def _end(it: Subject, kind: str, text: str, node: Node) -> None:
-    """End the doubt about every study that was decided on, as far as nothing else of it is undecided."""
+def _is_stopped(study: int, node: Node) -> bool:
+    """Whether a study is stopped, or would be if it were looked at now; a mere flag stops nothing."""
+    doubt = doubts.of(study)
+    return (doubt is not None and doubt.state != "flagged") or vet.judge(study, node) is not None
+
+
+def _keep(it: Subject, word: Word, node: Node) -> Outcome:
+    """Nothing of a study leaves, and a person has said so."""
+    text = f"rejected by {word.who}: {word.reason}"
+    releases.keep(it.study.id, replace(word, reason=text))
+    doubts.keep(it.study.id, text)
+    releases.settle(it.study.id)
+    refer.weigh(it.study.id, text, word.at, node)
+    _record(it, "quarantine rejected", text, word.who, node)
+    return _outcome(it, 0, 0)
+
+
+def _record(it: Subject, kind: str, text: str, who: str, node: Node) -> None:
+    uid, instance = it.study.study_instance_uid, it.sop_instance_uid
+    audit.record(audit.Event(node.clock(), kind, text, "", uid, instance, generation=node.generation, who=who))
+
+
+def _end(it: Subject, kind: str, text: str, who: str, node: Node) -> None:
+    """End the doubt about every study that was decided on, as far as nothing else of it is undecided or wrong."""
     at = node.clock()
     studies = {each.study for each in it.versions if each.sop_instance_uid in it.disputed}
     if not it.sop_instance_uid:
@@ -212,13 +265,16 @@ def _end(it: Subject, kind: str, text: str, node: Node) -> None:
     for study in studies:
         refer.end_doubt(study, text, at, node)
     for study in studies | {each.study for each in it.versions}:
+        vet.vet(study, at, node)
         for referral, *_ in referrals.of_study(study):
             refer.settle(referral, at, node)
-    uid, instance = it.study.study_instance_uid, it.sop_instance_uid
-    audit.record(audit.Event(at, kind, text, "", uid, instance, generation=node.generation))
+    _record(it, kind, text, who, node)
 
 
 def _outcome(it: Subject, chosen: int, rejected: int) -> Outcome:
     study, doubt = index.study(str(it.study.id)), doubts.of(it.study.id)
     others = study.instances - chosen if study and chosen and not it.sop_instance_uid else 0
-    return Outcome(str(it), chosen, rejected, others, doubt.undecided if doubt else 0)
+    proposed = agreement.still_wanted(it.study.id)
+    waits = f"{proposed}; another person has to say the same (node.operators)" if proposed else ""
+    stopped = doubt.reason if doubt and doubt.state != "flagged" else ""
+    return Outcome(str(it), chosen, rejected, others, doubt.undecided if doubt else 0, waits or stopped)

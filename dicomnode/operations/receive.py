@@ -16,9 +16,10 @@ from pathlib import Path
 from dicomnode.dicom import part10, walk
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.dicom.part10 import Origin
+from dicomnode.dicom.rejection import Rejection
 from dicomnode.dicom.walk import Facts
 from dicomnode.errors import DicomnodeError, InstanceError, Unfinished, Unreadable
-from dicomnode.operations import refer, resend
+from dicomnode.operations import refer, reject, resend
 from dicomnode.operations.ports import Node
 from dicomnode.rules import admission, routing, versions
 from dicomnode.rules.admission import Command
@@ -50,8 +51,9 @@ def receive(part: Part, command: Command, origin: Origin, node: Node) -> Recorde
 
 def take_custody(stored: Stored, instance: SopInstance, origin: Origin, node: Node) -> Recorded:
     """Record a kept file: index, referrals and transfers in one commit. A duplicate's file is not kept twice."""
+    note = reject.read(instance, stored.file, node)
     try:
-        recorded = node.database.write(lambda: record(stored, instance, origin, node))
+        recorded = node.database.write(lambda: record(stored, instance, origin, node, note=note))
     except AnotherVersion as known:
         found = compare(known, instance, stored.file, node)
         recorded = node.database.write(lambda: record(stored, instance, origin, node, found))
@@ -126,15 +128,25 @@ def as_received(path: Path, node: Node) -> SopInstance:
 
 
 def record(
-    stored: Stored, instance: SopInstance, origin: Origin, node: Node, found: Comparison | None = None
+    stored: Stored,
+    instance: SopInstance,
+    origin: Origin,
+    node: Node,
+    found: Comparison | None = None,
+    *,
+    note: Rejection | None = None,
 ) -> Recorded:
-    """The one commit of an instance. Runs inside `Database.write`."""
+    """The one commit of an instance; `note` is what it rejects, where it does. Runs inside `Database.write`."""
     issuer = node.config.sites[origin.site].patient_id_issuer
     recorded = index.record(stored, instance, origin, issuer, found.kind if found else None)
+    if note and recorded.kind is Kind.NEW:  # before any route sees it
+        reject.keep(recorded.instance, note, origin)
     if recorded.study is not None and recorded.sent_as is not None:  # what is known, too: to be referred, or proven
-        refer.route(recorded.sent_as, recorded.study, routing.values(instance, origin), origin, node)
+        refer.route(recorded.sent_as, recorded.study, routing.values(instance, origin), node)
         if recorded.kind is not Kind.NEW:
             resend.came_again(recorded.sent_as, origin, node)
+    if note and recorded.kind is Kind.NEW:
+        reject.heed(note, origin, node)
     if recorded.replaced:
         integrity.heal(recorded.instance, node.clock())
     if recorded.kind in _DOUBTS:

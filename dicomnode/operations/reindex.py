@@ -3,7 +3,12 @@
 Runs while no node does. Every kept file has its row at the end, with the number it had where that is known. What the
 old index tells of queue, proof and audit trail is copied as far as it can be read, and what is lost is counted. Where
 the lost rows may have been of referrals or transfers, what seems never to have been sent is routed anew by the
-configuration in force: better twice than never. What a person had dropped stays dropped.
+configuration in force: better twice than never. What a person had dropped stays dropped, and a study whose row is
+lost is in quarantine where it was stopped, or nobody knows whether it was.
+
+What patients have said of their consent is told again by the audit trail. Where words of theirs are lost all the same,
+all that is not sent is held, with an alarm. Without any index nobody knows whether there were words: held is then what
+a route wants consent for; what goes by other routes goes on as before, for they ask nobody.
 
 The old index is not changed, and is kept beside the new one. A kill at any moment harms nothing: run it again.
 """
@@ -11,7 +16,7 @@ The old index is not changed, and is kept beside the new one. A kill at any mome
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -22,10 +27,25 @@ from dicomnode.dicom import part10
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import InstanceError, Unreadable
-from dicomnode.operations import receive, refer
+from dicomnode.operations import receive, refer, reject, vet
 from dicomnode.operations.ports import Node, now
 from dicomnode.operations.scrub import alarm
-from dicomnode.store import attributes, audit, gates, generations, index, integrity, rebuild, salvage, space
+from dicomnode.rules import routing
+from dicomnode.store import (
+    attributes,
+    audit,
+    doubts,
+    gates,
+    generations,
+    index,
+    integrity,
+    patients,
+    rebuild,
+    referrals,
+    salvage,
+    space,
+    testimony,
+)
 from dicomnode.store.archive import Archive, Stored
 from dicomnode.store.database import Database, index_of
 from dicomnode.store.index import AnotherVersion, Kind, Recorded
@@ -36,6 +56,10 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is, and how much there is of it."""
+_STOPPED = "it was stopped, or may have been, and why is lost with a page of the index: the audit trail may tell"
+_FORGOTTEN = (
+    "the index was lost: consent and withdrawals are not known any more; release it where the patient has not withdrawn"
+)
 _DOUBT = "what was decided of its versions is lost with a page of the index: look at `dicomnode studies show`"
 
 
@@ -102,10 +126,12 @@ class _Rebuilding:
             self._take(file)
         missing = self._miss(set(files))
         dropped = rebuild.drop_dangling()
+        self._doubt()
         if self._anew or dropped:
             self._route()
         rebuild.keep_to_it()
-        self._doubt()
+        self._judge()
+        self._hear(tables)
         counts = len(files), self._adopted, self._routed
         report = Report(tuple(tables), *counts, missing, tuple(self._unreadable), dropped)
         text = f"{report.files} files, {report.adopted} adopted, {report.routed} routed anew, {len(missing)} missing"
@@ -130,6 +156,7 @@ class _Rebuilding:
                 self._adopt(file, meta, instance)
             elif rebuild.fits(row, instance, size):
                 attributes.complete(row["id"], instance)
+                self._compare(row["id"], instance, meta.origin)
             else:
                 self._mend(row, meta, instance)
         except (InstanceError, OSError) as error:
@@ -138,6 +165,11 @@ class _Rebuilding:
             if row:
                 self._damaged(file, "unreadable")
 
+    def _compare(self, instance: int, told: SopInstance, origin: Origin) -> None:
+        """See anew whether an instance is of the patient of its study."""
+        site = self._node.config.sites.get(origin.site)
+        patients.compare(instance, patients.told(told, site.patient_id_issuer if site else ""))
+
     def _adopt(self, file: str, meta: part10.FileMeta, instance: SopInstance) -> None:
         """Record a file of which nothing is known, and refer it as its routes say."""
         assert meta.origin
@@ -145,7 +177,7 @@ class _Rebuilding:
             raise Unreadable(f"its site {meta.origin.site} is not configured")
         stored, origin = self._node.archive.measure(file, meta.offset), meta.origin
         try:
-            receive.record(stored, instance, origin, self._node)
+            receive.record(stored, instance, origin, self._node, note=reject.read(instance, file, self._node))
         except AnotherVersion as known:
             found = receive.compare(known, instance, file, self._node)
             receive.record(stored, instance, origin, self._node, found)
@@ -167,6 +199,7 @@ class _Rebuilding:
         recorded = self._record(row, stored, instance, origin, issuer)
         if recorded.kind is not Kind.DUPLICATE:
             rebuild.put_back(row, recorded)
+            self._compare(row["id"], instance, origin)
 
     def _record(self, row: Row, stored: Stored, instance: SopInstance, origin: Origin, issuer: str) -> Recorded:
         kind = Kind(row["kind"]) if row["kind"] else None
@@ -180,9 +213,9 @@ class _Rebuilding:
         """Queue what may never have been sent, for the partners that its study goes to."""
         for study, instances in groupby(rebuild.lacking(), key=lambda found: found[0]):
             values = {kept.id: kept.values for kept in index.of_study(study)}
-            for _, instance, origin in instances:
+            for _, instance, _ in instances:
                 before = rebuild.transfers_of(instance)
-                refer.route(instance, study, values[instance], origin, self._node)
+                refer.route(instance, study, values[instance], self._node)
                 self._routed += rebuild.transfers_of(instance) > before
 
     def _miss(self, files: set[str]) -> tuple[str, ...]:
@@ -201,5 +234,27 @@ class _Rebuilding:
         """A study that was in doubt, and whose row is lost, is in doubt still: nobody knows what a person had said."""
         for study in self._restored & rebuild.undecided():
             refer.quarantine(study, _DOUBT, now(), self._node)
+        for study in self._restored & rebuild.stopped(self._anew):
+            refer.quarantine(study, _STOPPED, now(), self._node)
+
+    def _judge(self) -> None:
+        """Open and close the gates by what is known now, and judge whole studies again whose row is lost."""
         for study in rebuild.studies() if self._anew else ():
             gates.weigh_all(study)
+        for study in filter(referrals.is_waiting, sorted(self._restored)):
+            vet.vet(study, now(), self._node)
+
+    def _hear(self, tables: Sequence[Salvaged]) -> None:
+        """Write down again what patients have said of their consent; hold what may go against their word."""
+        lost = sum(table.lost for table in tables if table.table == "consents")
+        is_lost = lost > (testimony.restore(list(self._node.config.sites)) if lost else 0)
+        held = testimony.hold(lambda *way: is_lost or (not tables and self._wants(*way)), _FORGOTTEN)
+        for referral in held:
+            refer.record(referral, "referral held", _FORGOTTEN, now(), self._node)
+        if is_lost or held:
+            text = f"what patients have said of their consent is lost: {len(held)} referrals are held"
+            audit.record(audit.Event(now(), "consent forgotten", text, generation=self._node.generation, alarm=True))
+
+    def _wants(self, study: int, partner: str, names: Sequence[str]) -> bool:
+        ways = routing.ways(self._node.config, doubts.site_of(study), partner, names)
+        return any(route.consent == "required" for route in ways)

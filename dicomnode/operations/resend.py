@@ -76,7 +76,7 @@ def resend(ids: Sequence[int], reason: str, who: str, node: Node, *, everything:
         queued = queue.lacks([*found.unconfirmed, *(found.confirmed if everything else ())], at)
         if queued:
             text = f"queued again by {who}, {len(queued)} of its instances: {reason or 'no reason given'}"
-            refer.record(referral, "referral sent again", text, at, node)
+            refer.record(referral, "referral sent again", text, at, node, who=who)
         known = referrals.get(referral)
         return Resent(known, len(queued), found.gone) if known else None
 

@@ -16,13 +16,13 @@ from typing import NoReturn
 from dicomnode.config.model import Partner
 from dicomnode.dicom.identifier import Identifier
 from dicomnode.errors import GateClosed, UnknownDestination
-from dicomnode.operations import refer
+from dicomnode.operations import consent, refer, trail, vet
 from dicomnode.operations.find import scope
 from dicomnode.operations.ports import Node
 from dicomnode.rules import matching, oneway
 from dicomnode.rules.matching import Model
 from dicomnode.rules.negotiated import Features
-from dicomnode.store import audit, doubts, gates, lanes, referrals, search
+from dicomnode.store import audit, consents, doubts, gates, lanes, referrals, search
 from dicomnode.store.referrals import Opening, Progress
 from dicomnode.store.search import Located
 
@@ -36,6 +36,8 @@ class Plan:
     referrals: dict[int, int]
     withheld: dict[int, str]
     """Why, by the ids of those among the instances that the destination is not to have: each of these fails."""
+    caller: str = ""
+    """Who asked for it, by name."""
 
     @property
     def going(self) -> list[Located]:
@@ -60,7 +62,7 @@ def plan(asked: Asked, title: str, caller: Partner, node: Node) -> Plan:
     """Decide a C-MOVE. Raises UnknownDestination, BadIdentifier, GateClosed; nobody has been contacted by then."""
     destination = _destination(title, caller, node)
     found = _found(asked, caller, node)
-    if any(not oneway.may_flow(node.config, each.site, destination.site) for each in found):
+    if any(not oneway.may_reach(node.config, site, destination) for site in {each.site for each in found}):
         _refused(caller, title, "no flow allows it", node)
     return _decided(found, destination, caller, node)
 
@@ -84,15 +86,26 @@ def _decided(found: Sequence[Located], destination: Partner, mover: Partner | No
     if any(each.quarantine for each in found):
         raise GateClosed(QUARANTINED)
     crossing = [each for each in found if each.site != destination.site]
+    caller = mover.name if mover else destination.name
     if not crossing:
-        return Plan(destination, tuple(found), {}, {})
-    joined, withheld = node.database.write(lambda: _join(crossing, destination, mover, node))
-    return Plan(destination, tuple(found), joined, withheld)
+        trail.retrieval(found, destination, caller, node, begins=True)
+        return Plan(destination, tuple(found), {}, {}, caller)
+    try:
+        joined, withheld = node.database.write(lambda: _join(crossing, destination, mover, node))
+    except GateClosed:
+        node.database.write(lambda: _note_doubts(crossing, destination, node))  # which that commit has undone
+        raise
+    return Plan(destination, tuple(found), joined, withheld, caller)
+
+
+def _note_doubts(crossing: Sequence[Located], destination: Partner, node: Node) -> None:
+    for study in {each.study for each in crossing}:
+        vet.note(study, destination.name, node.clock(), node)
 
 
 def _destination(title: str, caller: Partner, node: Node) -> Partner:
     named = [p for p in node.config.partners.values() if p.ae_title == title and p.is_destination]
-    reached = [p for p in named if oneway.may_flow(node.config, caller.site, p.site)]
+    reached = [p for p in named if oneway.may_reach(node.config, caller.site, p)]
     if len(reached) != 1:
         _refused(caller, title, "forbidden" if named and not reached else "ambiguous" if reached else "unknown", node)
     return reached[0]
@@ -100,7 +113,8 @@ def _destination(title: str, caller: Partner, node: Node) -> Partner:
 
 def _refused(caller: Partner, title: str, why: str, node: Node) -> NoReturn:
     text = f"{caller.name} asked to move to {title}: {why}"
-    event = audit.Event(node.clock(), "move destination refused", text, caller.name, generation=node.generation)
+    at, name = node.clock(), caller.name
+    event = audit.Event(at, "move destination refused", text, name, generation=node.generation, who=name)
     node.database.write(lambda: audit.record(event))
     raise UnknownDestination(f"Move Destination {title} unknown")
 
@@ -128,7 +142,8 @@ def _join(
         joined = _fetched(studies, destination, node)
     for study, kept in _by_study(each for each in crossing if each.instance in withheld).items():
         text = f"{len(kept)} instance(s) do not go to {destination.name}: {withheld[kept[0].instance]}"
-        _note(kept[0], (destination, joined.get(study)), "instances withheld", text, node)
+        asked = mover or destination
+        _note(kept[0], (destination, joined.get(study)), "instances withheld", text, asked, node)
     return joined, withheld
 
 
@@ -146,15 +161,15 @@ def _fetched(studies: dict[int, list[Located]], caller: Partner, node: Node) -> 
         if known := referrals.find(study, caller.name):
             joined[study] = known[0]
         text = f"{caller.name} fetches {len(going)} instance(s) of the study"
-        _note(going[0], (caller, joined.get(study)), "study fetched", text, node)
+        _note(going[0], (caller, joined.get(study)), "study fetched", text, caller, node)
     return joined
 
 
-def _note(of: Located, to: tuple[Partner, int | None], kind: str, text: str, node: Node) -> None:
+def _note(of: Located, to: tuple[Partner, int | None], kind: str, text: str, asked: Partner, node: Node) -> None:
     """An entry of the audit trail about a study on its way to a partner, by a referral where it has one."""
     at, study, (partner, referral) = node.clock(), of.study_instance_uid, to
-    event = audit.Event(at, kind, text, partner.name, study, referral=referral, generation=node.generation)
-    audit.record(event)
+    of_it = {"referral": referral, "generation": node.generation, "who": asked.name}
+    audit.record(audit.Event(at, kind, text, partner.name, study, **of_it))  # type: ignore[arg-type]
 
 
 def _withheld(crossing: Sequence[Located], destination: Partner, node: Node) -> dict[int, str]:
@@ -174,9 +189,15 @@ def closed(study: int, destination: Partner, node: Node) -> str:
         return QUARANTINED
     if doubts.is_corrected(study):
         return "a study was corrected: see `dicomnode quarantine list`"
+    if why := vet.why_not(study, destination.name, node):
+        return why
     same = node.config.partners_of(destination.site)
+    if over := gates.over(study, same):
+        return f"referral {over} was withdrawn"
     if held := gates.held(study, same):
         return f"referral {held} is held"
+    if wants := consents.stopped(study, same):
+        return f"referral {wants} has no consent"
     known = {partner: referral for referral, partner, _ in referrals.of_study(study) if partner in same}
     for partner in {destination.name: 0} | known:
         if hold := lanes.paused(partner).hold:
@@ -184,7 +205,7 @@ def closed(study: int, destination: Partner, node: Node) -> str:
     referral = known.get(destination.name)
     if referral and not referrals.is_open(referral):
         return f"the gate of referral {referral} is closed"
-    return ""
+    return consent.lacking(study, destination.name, node, referrals.find(study, destination.name))
 
 
 def _referral(study: int, destination: Partner, caller: Partner, node: Node) -> int:
@@ -195,5 +216,6 @@ def _referral(study: int, destination: Partner, caller: Partner, node: Node) -> 
     else:
         opening = Opening(destination.name, f"C-MOVE by {caller.name}", 0, node.generation, Progress.SENDING)
         referral = referrals.open_(study, opening, at)
-    refer.record(referral, "study moved", f"{caller.name} moves the study to {destination.name}", at, node)
+    text = f"{caller.name} moves the study to {destination.name}"
+    refer.record(referral, "study moved", text, at, node, who=caller.name)
     return referral

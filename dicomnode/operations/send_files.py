@@ -2,8 +2,11 @@
 
 Of which site a file is, is known where it is one of ours, or where its study is here; then it goes where that site's
 studies may. Of any other it is not known, and it goes only where a flow leads. What is in quarantine here goes nowhere,
-and what a person has held or dropped for a partner goes to nobody of its site. Each study is in the audit trail before
-anything of it leaves; nothing is queued, and nothing is tried again by itself.
+and what a person has held or dropped for a partner goes to nobody of its site. Of a study that is here only the current
+version of an image leaves its site: all that is known of the study is known of that. Nothing goes of a patient who has
+withdrawn consent. Where a route to the partner wants a referral, consent or a look at the patient, only what is in
+custody goes: of nothing else is that known. Each study is in the audit trail before anything of it leaves; nothing is
+queued, and nothing is tried again by itself.
 """
 
 from __future__ import annotations
@@ -16,17 +19,21 @@ from pathlib import Path
 
 from dicomnode.config.model import Partner
 from dicomnode.dicom.classes import class_name
+from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import AssociationLost, DicomnodeError, NotAllowed, PartnerError
-from dicomnode.operations import files, retrieve
+from dicomnode.operations import coerce, consent, files, retrieve
 from dicomnode.operations.files import File, Person, Tally
 from dicomnode.operations.ports import Link, Node, Outgoing, Peer
 from dicomnode.rules import oneway, outcome, proposals
+from dicomnode.rules.coercion import Coercion
 from dicomnode.rules.outcome import Delivered
 from dicomnode.store import archive, audit, doubts, gates, index
 from dicomnode.store.audit import Event
 from dicomnode.store.index import Study
 
 Pairs = list[tuple[File, Outgoing]]
+_UNVETTED = "its study is not in custody, and neither referral, consent nor patient could be checked on the way to"
+_NOT_KEPT = "its study is in custody, and this is not the current version of any image: `dicomnode import` it first"
 
 
 class Send:
@@ -39,6 +46,7 @@ class Send:
         self._lock = threading.Lock()
         self._studies: dict[str, Study | None] = {"": None}
         self._announced: set[str] = set()
+        self._coercions: dict[int, Coercion | None] = {}
 
     def __repr__(self) -> str:
         return f"Send({self.partner.display}, {self.tally})"
@@ -72,8 +80,9 @@ class Send:
                 return None
             file = files.look(path)
             self._check(file)
+            outgoing = self._outgoing(file)
             self._announce(file.instance.study_instance_uid)
-            return file, _outgoing(file)
+            return file, outgoing
         except (DicomnodeError, OSError) as error:
             self.tally.fail(path, str(error))
         return None
@@ -87,10 +96,27 @@ class Send:
         if study and (why := self._held_back(study, instance.sop_instance_uid)):
             raise NotAllowed(why)
         sites = {site for site in (file.site, study.site if study else "") if site}
-        files.check_flow(sites, self.partner.site, self.node.config)
+        files.check_flow(sites, self.partner, self.node.config)
+        if not study and file.site != self.partner.site:
+            self._check_unknown(file)
         if not sites and not oneway.may_get(self.node.config, self.partner.site):
             where = self.partner.site
             raise NotAllowed(f"of which site it is nobody knows, and no flow leads to {where}: import it first")
+
+    def _check_unknown(self, file: File) -> None:
+        """Raise NotAllowed where a file of a study that is not here may not leave its site."""
+        if self._is_vetted(file.site):
+            raise NotAllowed(f"{_UNVETTED} {self.partner.name}: `dicomnode import` it first")
+        with self.node.database.read():
+            if why := consent.withdrawn(file.instance, file.site, self.node):
+                raise NotAllowed(why)
+
+    def _is_vetted(self, site: str) -> bool:
+        """Whether a route by which files of a site ('': of any) may go to the partner asks for more than its flow."""
+        config = self.node.config
+        to = (route for route in config.routes if self.partner.name in route.to)
+        ways = (route for route in to if not site or site in oneway.source_sites(config, route.sources))
+        return any(way.require == "referral" or way.consent == "required" or way.checks for way in ways)
 
     def _held_back(self, study: Study, sop_instance_uid: str) -> str:
         """Why something of a study that is kept here may not go to the partner, '' where it may."""
@@ -118,8 +144,41 @@ class Send:
 
     def _record(self, text: str, study: str = "") -> None:
         at, generation = self.node.clock(), self.node.generation
-        event = Event(at, "sent by hand", f"{self._by}: {text}", self.partner.name, study, generation=generation)
+        name, of = self.partner.name, {"generation": generation, "who": self._by}
+        event = Event(at, "sent by hand", f"{self._by}: {text}", name, study, **of)  # type: ignore[arg-type]
         self.node.database.write(lambda: audit.record(event))
+
+    def _outgoing(self, file: File) -> Outgoing:
+        sha256, size = archive.digest(file.path, file.offset)
+        instance = file.instance
+        self._check_current(instance, sha256)
+        uids = instance.sop_class_uid, instance.sop_instance_uid, instance.transfer_syntax_uid
+        return Outgoing(*uids, file.path, size, sha256, coercion=self._coercion(file))
+
+    def _check_current(self, instance: SopInstance, sha256: str) -> None:
+        """Raise NotAllowed where an image of a study that is here is not what is kept of it, and would leave its site.
+
+        What was never looked at may be another patient's, or what a person has rejected.
+        """
+        study = self._known(instance.study_instance_uid)
+        if study is None or study.site == self.partner.site:
+            return
+        with self.node.database.read():
+            if index.current(study.id, instance.sop_instance_uid) != sha256:
+                raise NotAllowed(_NOT_KEPT)
+
+    def _coercion(self, file: File) -> Coercion | None:
+        """What the copy is to have where it leaves its site; decided once for each study that is here."""
+        study = self._known(file.instance.study_instance_uid)
+        site = study.site if study else file.site
+        if site == self.partner.site:
+            return None
+        if study is None:
+            return coerce.of_file(site, file.instance.issuer_of_patient_id, self.partner, self.node)
+        with self._lock, self.node.database.read():
+            if study.id not in self._coercions:
+                self._coercions[study.id] = coerce.of_study(study.id, self.partner, self.node)
+            return self._coercions[study.id]
 
     # -- sending -----------------------------------------------------------------------------------------------
 
@@ -152,10 +211,3 @@ class Send:
             self.tally.do(file.path)
         else:
             self.tally.fail(file.path, result.reason)
-
-
-def _outgoing(file: File) -> Outgoing:
-    sha256, size = archive.digest(file.path, file.offset)
-    instance = file.instance
-    uids = instance.sop_class_uid, instance.sop_instance_uid, instance.transfer_syntax_uid
-    return Outgoing(*uids, file.path, size, sha256)

@@ -1,29 +1,59 @@
 """May this AE associate, and which services may it use? Fails closed: whoever is not one known partner is refused.
 
-The refusals are the standard's own (PS3.8 9.3.4), and their text is what `dicomnode partners refused` shows.
+A partner is its AE title, the addresses that it may call from, and, where the configuration says so, its certificate
+and its user: all of them have to fit. The refusals are the standard's own (PS3.8 9.3.4), and their text is what
+`dicomnode partners refused` shows. What is shown or claimed is judged here; that a certificate is genuine is for
+OpenSSL to see (net/tls.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 
 from dicomnode.config import units
 from dicomnode.config.model import NodeConfig, Partner
+from dicomnode.config.parts import Certificate, User
 from dicomnode.dicom.instance import SopInstance
 from dicomnode.errors import ClassNotSupported, Mismatch
 from dicomnode.rules import oneway
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """A certificate that a peer has shown, and that somebody whom we believe vouches for.
+
+    SHA-256 of its public key in hexadecimal digits; its alternative names (DNS names and IP addresses; a common name is
+    none); when it ends (µs).
+    """
+
+    spki: str
+    names: frozenset[str]
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks for an association: the two AE titles without padding, the IP address it comes from, and over TLS?"""
+    """Who asks for an association: the two AE titles without padding, and the IP address it comes from."""
 
     calling_ae_title: str
     called_ae_title: str
     address: str
-    is_encrypted: bool = False
+    shown: Shown | None = None
+    """None: it speaks in clear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who somebody says that it is (PS3.7 D.3.3.7). Type 1 is a name, 2 a name and a passcode; others are tickets."""
+
+    kind: int
+    wants_answer: bool
+    name: bytes = field(repr=False)
+    passcode: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +64,19 @@ class Refusal:
     source: int
     reason: int
     why: str
+    event: str = ""
+    """The kind of security event that it is, of which a person should know today; '' for none."""
+
+
+OTHERS = "the certificate is another partner's"
+STRANGE = "the certificate is not this partner's"
 
 
 def admit(config: NodeConfig, caller: Caller) -> Partner | Refusal:
-    """The one partner that this caller is, or why it is turned away. One without rights may verify, and no more."""
+    """The one partner that this caller is, or why it is turned away. One without rights may verify, and no more.
+
+    Of one with a user it is still to be seen whether it is that: `identify`.
+    """
     if caller.called_ae_title not in config.node.titles:
         return Refusal(1, 1, 7, "unknown called AE title")
     known = [p for p in config.partners.values() if p.ae_title == caller.calling_ae_title]
@@ -45,24 +84,77 @@ def admit(config: NodeConfig, caller: Caller) -> Partner | Refusal:
         return Refusal(1, 1, 3, "unknown calling AE title")
     anywhere = all(units.is_loopback(host) for host, _ in config.node.binds.values())
     here = [p for p in known if _comes_from(p, caller.address, anywhere)]
-    asking = [p for p in here if p.may] or here
-    if len(asking) != 1:
-        return Refusal(1, 1, 3, "address not allowed" if not here else "address fits several partners")
-    if asking[0].tls and not caller.is_encrypted:
+    if not here:
+        return Refusal(1, 1, 3, "address not allowed")
+    owners = _owners(config.partners.values(), caller.shown)
+    fit = [p for p in here if _may_show(p, caller.shown, owners)]
+    if not fit:
+        return _unfit(caller.shown, owners)
+    asking = [p for p in fit if p.may] or fit
+    return asking[0] if len(asking) == 1 else Refusal(1, 1, 3, "address fits several partners")
+
+
+def _unfit(shown: Shown | None, owners: frozenset[str]) -> Refusal:
+    if shown is None:
         return Refusal(1, 1, 3, "this partner may call over TLS only")
-    return asking[0]
+    return Refusal(1, 1, 3, OTHERS if owners else STRANGE, "certificate refused")
 
 
 def _comes_from(partner: Partner, address: str, anywhere: bool) -> bool:
-    """Whether a partner may call from an address. Where none is configured, it may on a loopback bind alone."""
+    """Whether a partner may call from an address. Where none is configured, it may on a loopback bind, or with its
+    certificate."""
     if not partner.address:
-        return anywhere
+        return anywhere or partner.certificate is not None
     try:
         found = ip_address(address)
     except ValueError:
         return False
     found = getattr(found, "ipv4_mapped", None) or found  # IPv4 on a socket that is bound to [::]
     return any(found in network for network in partner.address)
+
+
+def _owners(partners: Iterable[Partner], shown: Shown | None) -> frozenset[str]:
+    """The names of the partners whose certificate this is, by the configuration."""
+    return frozenset(p.name for p in partners if shown and p.certificate and is_of(p.certificate, shown))
+
+
+def _may_show(partner: Partner, shown: Shown | None, owners: frozenset[str]) -> bool:
+    """Whether a partner may call with this. One without a certificate of its own may not come with another's."""
+    if partner.certificate or owners:
+        return partner.name in owners
+    return shown is not None or not partner.tls
+
+
+def is_of(certificate: Certificate, shown: Shown) -> bool:
+    """Whether what was shown is such a certificate: by its key, by a name, or by both where both are configured."""
+    if not certificate.spki and not certificate.names:
+        return False
+    named = not certificate.names or not shown.names.isdisjoint(map(plain, certificate.names))
+    return named and (not certificate.spki or shown.spki in certificate.spki)
+
+
+def plain(name: str) -> str:
+    """A DNS name or IP address as it is compared: an address can be written in many ways."""
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name.lower()
+
+
+def identify(user: User, passcode: bytes, claim: Claim | None) -> Refusal | None:
+    """Why a caller is not this user; None where it is. How long that takes tells nothing of the passcode."""
+    if claim is None:
+        return _unidentified("it does not say who it is (user identity)")
+    if claim.kind != 2:  # PS3.7 D.3.3.7.1
+        return _unidentified("its user identity is of another kind than user name and passcode")
+    named = hmac.compare_digest(claim.name, user.name.encode())
+    if not hmac.compare_digest(claim.passcode, passcode) or not named:
+        return _unidentified("its user name or passcode is wrong")
+    return None
+
+
+def _unidentified(why: str) -> Refusal:
+    return Refusal(1, 2, 1, why, "user refused")  # PS3.7 D.3.3.7: permanent, by the provider (ACSE)
 
 
 class Service(StrEnum):

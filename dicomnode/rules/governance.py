@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dicomnode.config.model import Limits, Partner
+from dicomnode.config.model import Partner
+from dicomnode.config.parts import Limits
 from dicomnode.rules.admission import Refusal
 
 

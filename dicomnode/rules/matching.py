@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from dicomnode.dicom.identifier import Identifier, Key
+from dicomnode.dicom.identifier import Identifier, Key, is_wild
 from dicomnode.dicom.instance import Attribute, Level
 from dicomnode.errors import BadIdentifier
 from dicomnode.rules import keys, terms
@@ -173,7 +173,7 @@ def _chosen(identifier: Identifier, level: Level) -> Term:
         raise BadIdentifier(f"{attribute.keyword} needs a value at {level} level")
     if attribute.vr == "UI":
         return Term(attribute.column, Match.UIDS, terms.uids(attribute.keyword, value))
-    if "\\" in value or terms.is_wild(value):
+    if "\\" in value or is_wild(value):
         raise BadIdentifier(f"{attribute.keyword} takes a single value here")
     return Term(attribute.column, Match.EQUAL, (value,))
 

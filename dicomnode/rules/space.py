@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from dicomnode.config.model import Watermarks
+from dicomnode.config.parts import Watermarks
 from dicomnode.rules.admission import Refusal
 
 _CLEARLY = 1.05

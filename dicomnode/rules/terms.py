@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from dicomnode.dicom.classes import is_valid_uid
-from dicomnode.dicom.identifier import Key
+from dicomnode.dicom.identifier import Key, is_wild
 from dicomnode.dicom.instance import LONGEST
 from dicomnode.errors import BadIdentifier
 from dicomnode.rules import keys, ranges
@@ -113,10 +113,6 @@ def uids(keyword: str, text: str) -> tuple[str, ...]:
     if not values or not all(map(is_valid_uid, values)):
         raise BadIdentifier(f"{keyword} is not a UID or a list of them")
     return values
-
-
-def is_wild(value: str) -> bool:
-    return "*" in value or "?" in value
 
 
 def _item(key: Key, found: Supported, features: Features) -> Iterator[Term]:

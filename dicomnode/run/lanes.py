@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from dicomnode.config.model import Partner
 from dicomnode.errors import OutOfResources
-from dicomnode.operations import commit, complete, confirm, forward
+from dicomnode.operations import commit, complete, confirm, forward, pull, recall, worklist
 from dicomnode.operations.ports import Node, Peer, Stopped
 from dicomnode.store.bell import Ear
 
@@ -48,6 +48,9 @@ def errands(node: Node) -> tuple[Errand, ...]:
         Errand("report", commit.report, commit.due, commit.slots),
         Errand("prove", confirm.prove, confirm.due, confirm.slots),
         Errand("ask", complete.ask, complete.due, complete.slots(node)),
+        Errand("worklist", worklist.ask, worklist.due, worklist.slots),
+        Errand("pull", pull.pull, pull.due(node), pull.slots),
+        Errand("recall", recall.tell, recall.due, recall.slots),
     )
 
 

@@ -11,7 +11,8 @@ import logging
 import time
 
 from dicomnode.errors import IndexDamaged, OutOfResources
-from dicomnode.operations import breaker, confirm, housekeep
+from dicomnode.operations import breaker, confirm, housekeep, vet
+from dicomnode.operations.papers import Papers
 from dicomnode.operations.ports import Callers, Node
 from dicomnode.operations.watch import Watch
 from dicomnode.store.bell import Ear
@@ -22,6 +23,8 @@ _APART = 0.5
 _LONGEST = 10.0
 _CHECKPOINT, _OFTEN = 10.0, 1.0
 _DAY = 86400.0
+_CATCH_UP = 0.5
+"""Seconds of a round in which what waits is judged again, or what an earlier version did not look at."""
 _LARGE = 8 << 20
 """Bytes in the log, from which on it is moved every second instead of every ten."""
 
@@ -33,8 +36,11 @@ class Rounds:
         self._node, self._callers = node, callers
         self._ear = Ear(node.archive.root / "run", "housekeeper", _APART)
         self._watch = Watch(node)
+        self._papers = Papers(node)
         self._is_new = True
         """What a start has to do is not done yet: the index may be locked just then."""
+        self._vetted: int | None = 0
+        """The last study that was judged again by the rules of this configuration; None: all were."""
         self._moved = 0, 0
         """What the log was like when all of it had been moved."""
         self._growing_since = 0.0
@@ -49,18 +55,29 @@ class Rounds:
         """One round, and then sleep until the next may be needed, or until `interrupt` can be read."""
         try:
             self._watch.look()
+            self._papers.look()
             if self._is_new:
                 housekeep.strand(self._node)
                 breaker.reconsider(self._node)
                 confirm.revive(self._node)
                 self._is_new = False
+            is_behind = self._look_again()
             buried = housekeep.tidy(self._node, self._callers)
             self._look_back(buried > 0)
-            rest = min(housekeep.rest(self._node, self._callers), self._checkpoint(), _LONGEST)
+            rest = min(housekeep.rest(self._node, self._callers), self._checkpoint(), 0.0 if is_behind else _LONGEST)
         except OutOfResources as error:
             log.error("housekeeping waits: %s", error)
             rest = _LONGEST if isinstance(error, IndexDamaged) else _OFTEN
         self._ear.wait(rest, interrupt)
+
+    def _look_again(self) -> bool:
+        """Judge what waits by these rules; then look at what an earlier version did not. Whether there is more of it.
+
+        Bit by bit: nothing of it is sent before (operations/vet.py), and what comes meanwhile is not to wait.
+        """
+        if self._vetted is not None:
+            self._vetted = vet.vet_all(self._node, self._vetted, _CATCH_UP)
+        return self._vetted is not None or vet.catch_up(self._node, _CATCH_UP)
 
     def _look_back(self, somebody_died: bool) -> None:
         """See what no row tells of: once a day, and after a death, when nobody else can have it in hand."""

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
-from dicomnode.config.model import Limits, Partner
+from dicomnode.config.model import Partner
+from dicomnode.config.parts import Limits
 from dicomnode.rules import governance
 from dicomnode.rules.admission import Refusal
 from dicomnode.rules.governance import Open

@@ -278,7 +278,16 @@ class Supervisor:
                 log.error("%s pid=%d did not end and is killed", worker.role, worker.process.pid)
                 worker.process.signal(signal.SIGKILL)
             _end(worker)
+        if self._generation:
+            self._say_farewell()
         log.info("ended touches=%d", self._board.touches)
+
+    def _say_farewell(self) -> None:
+        """Have it written down that the node has ended in order."""
+        worker = self._spawn("farewell", Orders(self._path, -1, self._config, generation=self._generation))
+        if not worker.process.wait(_LATE):
+            worker.process.signal(signal.SIGKILL)
+        _end(worker)
 
 
 def _end(worker: Worker) -> None:

@@ -5,6 +5,7 @@ what it had not is nobody's. SIGTERM drains. `ps -o pid,comm` shows the role.
 
     configure    read and check the configuration; answer with it, or with its faults      (ends by itself)
     recover      put the data folder in order and record the generation; answer with it     (ends by itself)
+    farewell     write down that the node has ended in order                                (ends by itself)
     acceptor, forwarder, housekeeper                                                        (run until told to end)
 """
 
@@ -28,12 +29,14 @@ from dicomnode.config.model import NodeConfig
 from dicomnode.errors import ConfigurationError, DicomnodeError, Fault
 from dicomnode.net.acceptor import Acceptor
 from dicomnode.net.requestor import Requestor
-from dicomnode.net.tls import server_context
-from dicomnode.operations import configure, housekeep
+from dicomnode.net.syslog import Collector
+from dicomnode.net.tls import Papers, server_context
+from dicomnode.operations import configure, housekeep, trail
 from dicomnode.operations.ports import Node, now
 from dicomnode.run import logs
 from dicomnode.run.lanes import Lanes
 from dicomnode.run.orders import Answer, Orders
+from dicomnode.run.post import Post
 from dicomnode.run.rounds import Rounds
 from dicomnode.run.scoreboard import Row, Scoreboard
 from dicomnode.run.scrubbing import Scrubbing
@@ -90,10 +93,22 @@ def _recover(orders: Orders) -> None:
         found = housekeep.recover_all(node)
         log.info("recovered adopted=%d parts=%d missing=%d", found.adopted, found.parts, found.missing)
         generation = configure.record(orders.text, (), node.clock(), node.database)
+        node.database.write(lambda: trail.started(generation, node.clock()))
         node.archive.clear_incoming(name)
         _answer(orders, Answer(orders.config, orders.text, generation))
     except DicomnodeError as error:
         _answer(orders, Answer(faults=(Fault("node.data", 0, str(error)),)))
+
+
+def _farewell(orders: Orders) -> None:
+    """All others have ended."""
+    assert orders.config is not None
+    try:
+        database = Database(index_of(orders.config.node.data))
+        database.write(lambda: trail.stopped(orders.generation, now()))
+        database.close()
+    except DicomnodeError as error:
+        log.error("that the node has ended could not be written down: %s", error)
 
 
 def _answer(orders: Orders, answer: Answer) -> None:
@@ -128,7 +143,7 @@ class Stop:
 
 def _acceptor(orders: Orders, node: Node, stop: Stop) -> None:
     tls = node.config.node.tls
-    contexts = (None, server_context(tls)) if tls else (None,)
+    contexts = (None, Papers(server_context, tls).context) if tls else (None,)
     sockets = [socket.socket(fileno=listener) for listener in orders.listeners]
     slots = Row(Scoreboard(orders.scoreboard), orders.row, node.config.node.limits)
     acceptor = Acceptor(list(zip(sockets, contexts, strict=True)), node, slots)
@@ -156,10 +171,13 @@ def _housekeeper(orders: Orders, node: Node, stop: Stop) -> None:
     rounds = Rounds(node, Scoreboard(orders.scoreboard))
     scrubbing = Scrubbing(node)
     scrubbing.start()
+    post = Post(node, Collector(node.config) if node.config.node.audit else None)
+    post.start()
     _ready(orders)
     while not stop.has_come:
         rounds.go(stop.signal)
     scrubbing.stop()
+    post.stop()
 
 
 def _ready(orders: Orders) -> None:
@@ -169,7 +187,11 @@ def _ready(orders: Orders) -> None:
     os.close(orders.answer)
 
 
-_ERRANDS: dict[str, Callable[[Orders], None]] = {"configure": _configure, "recover": _recover}
+_ERRANDS: dict[str, Callable[[Orders], None]] = {
+    "configure": _configure,
+    "recover": _recover,
+    "farewell": _farewell,
+}
 _POSTS: dict[str, Callable[[Orders, Node, Stop], None]] = {
     "acceptor": _acceptor,
     "forwarder": _forwarder,

@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,11 +43,15 @@ def ulid() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A kept file: its name under the data folder; SHA-256 (hex) and length in bytes of the dataset as received."""
+    """A kept file: its name under the data folder; SHA-256 (hex) and length in bytes of the dataset as received.
+
+    `crc32` is of the same bytes, where they were seen as they came; None where only the file was.
+    """
 
     file: str
     sha256: str
     size: int
+    crc32: int | None = None
 
 
 class Part:
@@ -64,6 +69,7 @@ class Part:
         self._volume = volume
         self._next_look = _LOOKS
         self._digest = hashlib.sha256()
+        self.crc32 = 0
         self._error: Exception | None = None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = -1
@@ -103,6 +109,7 @@ class Part:
             self.discard()  # at once: the room that it takes may be all that others lack
         else:
             self._digest.update(fragment)
+            self.crc32 = zlib.crc32(fragment, self.crc32)
 
     def _put(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -200,7 +207,7 @@ class Archive:
             self._hour = None  # nothing is known of it any more
             self.volume.failed(error)
             raise OutOfResources(f"cannot write to the archive: {error.strerror}") from error
-        return Stored(f"{hour.folder}/{name}", part.sha256, part.size)
+        return Stored(f"{hour.folder}/{name}", part.sha256, part.size, part.crc32)
 
     def _folder(self, hour: int) -> _Hour:
         """The folder of an hour (since the epoch). At its turn two threads may open it twice, which does no harm."""

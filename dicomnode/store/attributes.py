@@ -11,6 +11,7 @@ from typing import Final
 from dicomnode.dicom import names, sequences
 from dicomnode.dicom.instance import ATTRIBUTES, SEQUENCES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
+from dicomnode.store import patients
 from dicomnode.store.database import execute, insert, rows
 
 _STUDY = tuple(a.column for a in ATTRIBUTES if a.level in (Level.PATIENT, Level.STUDY))
@@ -61,6 +62,7 @@ def new_series(study: int, instance: SopInstance) -> int:
 
 def describe_study(study: int, instance: SopInstance, issuer: str) -> None:
     """Say of a study what one of its instances says. `issuer` is the site's own, for objects that name none."""
+    patients.redescribe(study, patients.told(instance, issuer))
     execute(_UPDATE_STUDY, *_told_of_study(instance, issuer), study)
 
 

@@ -1,4 +1,7 @@
-"""The audit trail: what happened, to what, under which configuration; and who was turned away at the door.
+"""The audit trail: what happened, to what, on whose word, under which configuration; and who was turned away.
+
+An entry is written once, in the commit of what it tells of, and chained to the one before (store/chain.py); none is
+ever changed or removed. What each kind means to others, as PS3.15 A.5 has it, is in rules/auditing.py.
 
 Functions that write are called inside `Database.write`; functions that read, inside `Database.read`. A caller who
 knocks again is counted, and becomes an event once an hour, so that a flood fills no disk.
@@ -6,10 +9,11 @@ knocks again is counted, and becomes an event once an hour, so that a flood fill
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from dicomnode.store import tables
-from dicomnode.store.database import execute, insert, one, rows
+from dicomnode.store import chain, tables
+from dicomnode.store.database import execute, one, rows
 
 _HOUR = 3_600_000_000
 _KINDS = 1000
@@ -33,6 +37,20 @@ class Event:
     id: int = 0
     alarm: bool = False
     """Whether a person should know of it today."""
+    who: str = ""
+    """On whose word: the person at the command line, or the partner that asked; '' for the node itself."""
+    address: str = ""
+    """Where the partner called from; '' where we called it, or nobody did."""
+    outcome: int = 0
+    """0 success, 4 a minor, 8 a serious failure, 12 the end of it (PS3.15 A.5.2)."""
+    classes: tuple[tuple[str, int], ...] = ()
+    """How many instances of which SOP class it was about."""
+    query: str = ""
+    """What was asked: the transfer syntax, a space, and the Identifier in base64."""
+    patient_id: str = ""
+    issuer_of_patient_id: str = ""
+    """Whose study it was by then; `record` knows."""
+    digest: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +64,26 @@ class Refused:
     times: int
     first_at: int
     last_at: int
+    spki: str = ""
+    """SHA-256 of the public key of the certificate that it showed last; '' where it showed none."""
+
+
+_COLUMNS = (
+    *("at", "kind", "text", "partner", "study_instance_uid", "sop_instance_uid", "referral", "generation", "id"),
+    *("alarm", "who", "address", "outcome", "classes", "query", "patient_id", "issuer_of_patient_id", "digest"),
+)
+"""Those of an entry, in the order of `Event`."""
+_PATIENT = "SELECT patient_id, issuer_of_patient_id FROM studies WHERE study_instance_uid = ?"
 
 
 def record(event: Event) -> int:
-    """Add an entry; its id."""
-    return insert(
-        "INSERT INTO events (at, kind, partner, study_instance_uid, sop_instance_uid, referral, generation, text,"
-        " alarm) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        event.at,
-        event.kind,
-        event.partner,
-        event.study_instance_uid,
-        event.sop_instance_uid,
-        event.referral,
-        event.generation,
-        event.text,
-        event.alarm,
-    )
+    """Add an entry; its id. Its study's patient is written beside it, as the study is known now."""
+    row: dict[str, Any] = {name: getattr(event, name) for name in _COLUMNS if name not in ("id", "digest")}
+    row["alarm"] = int(event.alarm)
+    row["classes"] = " ".join(f"{uid}:{number}" for uid, number in event.classes)
+    if event.study_instance_uid and (patient := one(_PATIENT, event.study_instance_uid)):
+        row["patient_id"], row["issuer_of_patient_id"] = patient
+    return chain.append(row)
 
 
 def record_seldom(event: Event) -> None:
@@ -83,18 +104,22 @@ def refuse(refused: Refused, generation: int) -> None:
         *key,
     )
     execute(
-        "INSERT INTO refusals VALUES (?, ?, ?, ?, 1, ?, ?)"
-        " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at",
+        "INSERT INTO refusals VALUES (?, ?, ?, ?, 1, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at, spki = excluded.spki",
         *key,
         refused.first_at,
         refused.last_at,
+        refused.spki,
     )
     hour = refused.last_at // _HOUR
     if known is None and _crowded(hour):
         return
     if known is None or hour != known[0] // _HOUR:
-        caller = f"{refused.calling_ae_title}@{refused.address} calling {refused.called_ae_title}"
-        record(Event(refused.last_at, "association refused", f"{caller}: {refused.why}", generation=generation))
+        titles = f"{refused.calling_ae_title}@{refused.address} calling {refused.called_ae_title}"
+        caller = titles if refused.called_ae_title else refused.address  # who failed to speak TLS has said nothing
+        text, who = f"{caller}: {refused.why}", refused.calling_ae_title
+        more = {"generation": generation, "who": who, "address": refused.address}
+        record(Event(refused.last_at, "association refused", text, **more))  # type: ignore[arg-type]
 
 
 def _crowded(hour: int) -> bool:
@@ -108,33 +133,64 @@ def _crowded(hour: int) -> bool:
 def refusals() -> list[Refused]:
     """Everyone who was turned away, the latest first."""
     return [
-        Refused(r.calling_ae_title, r.called_ae_title, r.address, r.why, r.times, r.first_at, r.last_at)
+        Refused(r.calling_ae_title, r.called_ae_title, r.address, r.why, r.times, r.first_at, r.last_at, r.spki)
         for r in tables.Refusal.select().order_by(tables.Refusal.last_at.desc())
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Which entries are looked for; what is '' or None restricts nothing. `who` and `kind` may have * and ? in them."""
+
+    who: str = ""
+    partner: str = ""
+    kind: str = ""
+    study_instance_uid: str = ""
+    patient_id: str = ""
+    referral: int | None = None
+    since: int | None = None
+    """µs, this one included; `until`: this one not."""
+    until: int | None = None
+    alarms: bool = False
+
+
+_CONDITIONS = {
+    "who": "who GLOB ?",
+    "partner": "partner = ?",
+    "kind": "kind GLOB ?",
+    "study_instance_uid": "study_instance_uid = ? AND study_instance_uid != ''",  # for which there is an index
+    "patient_id": "patient_id = ? AND patient_id != ''",
+    "referral": "referral = ?",
+    "since": "at >= ?",
+    "until": "at < ?",
+    "alarms": "alarm AND ?",
+}
+
+
+def search(sought: Sought, limit: int) -> list[Event]:
+    """The newest entries that are looked for, oldest first."""
+    wanted = {name: value for name in _CONDITIONS if (value := getattr(sought, name)) not in ("", None, False)}
+    where = " AND ".join(["1", *(_CONDITIONS[name] for name in wanted)])
+    sql = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE {where} ORDER BY id DESC LIMIT ?"
+    return [_event(row) for row in rows(sql, *wanted.values(), limit)][::-1]
+
+
 def events(limit: int = 100, *, referral: int | None = None, alarms: bool = False) -> list[Event]:
     """The newest entries, oldest first; of one referral where that is given, or alarms alone."""
-    query = tables.Event.select()
-    if referral is not None:
-        query = query.where(tables.Event.referral == referral)
-    if alarms:
-        query = query.where(tables.Event.alarm)
-    return [
-        Event(
-            e.at,
-            e.kind,
-            e.text,
-            e.partner,
-            e.study_instance_uid,
-            e.sop_instance_uid,
-            e.referral,
-            e.generation,
-            e.id,
-            e.alarm,
-        )
-        for e in tables.latest(query, limit)
-    ]
+    return search(Sought(referral=referral, alarms=alarms), limit)
+
+
+def after(number: int, limit: int) -> list[Event]:
+    """The entries that follow one, in order."""
+    sql = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE id > ? ORDER BY id LIMIT ?"
+    return [_event(row) for row in rows(sql, number, limit)]
+
+
+def _event(row: tuple[Any, ...]) -> Event:
+    content = dict(zip(_COLUMNS, row, strict=True))
+    classes = (each.partition(":") for each in content.pop("classes").split())
+    alarm = bool(content.pop("alarm"))
+    return Event(**content, alarm=alarm, classes=tuple((uid, int(number)) for uid, _, number in classes))
 
 
 def alarms(since: int, limit: int = 20) -> list[tuple[int, str, str]]:

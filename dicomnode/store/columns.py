@@ -44,7 +44,9 @@ _SUMMED: Final = _EITHER | {
     f" {_OF_PATIENT})",
 }
 _COUNTED: Final = _EITHER | {
-    Computed.REFERRAL_STATE: _states("r.partner IN (SELECT value FROM json_each((SELECT who FROM caller)))"),
+    Computed.REFERRAL_STATE: _states(
+        "r.partner IN (SELECT value FROM json_each((SELECT who FROM caller), '$.partners'))"
+    ),
     Computed.MODALITIES_IN_STUDY: "(SELECT group_concat(modality, '\\') FROM (SELECT DISTINCT m.modality"
     f" {OF_STUDY} AND m.modality != '' ORDER BY 1))",
     Computed.STUDY_SERIES: f"(SELECT count(DISTINCT m.id) {OF_STUDY})",

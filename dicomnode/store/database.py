@@ -39,6 +39,7 @@ from dicomnode.errors import IndexDamaged, OutOfResources, Unfinished
 from dicomnode.store import damaged, migrations
 from dicomnode.store.bell import Bell
 from dicomnode.store.functions import FUNCTIONS
+from dicomnode.store.later import Later
 from dicomnode.store.readers import Readers
 from dicomnode.store.together import Together
 from dicomnode.store.volume import Volume
@@ -141,6 +142,7 @@ class Database:
         self._writer: sqlite3.Connection | None = None
         self._readers = Readers(self._connect)
         self._commits = Together(self._commit, _GROUP, patience)
+        self._later = Later(self.write)
 
     def __repr__(self) -> str:
         return f"Database({self.path}, {len(self._commits)} waiting)"
@@ -194,6 +196,10 @@ class Database:
             raise (Unfinished if unknown else OutOfResources)(f"the index cannot be written: {first}") from error
         return call.result  # type: ignore[no-any-return]
 
+    def write_later(self, fn: Callable[[], object]) -> None:
+        """Run `fn` in a commit within a second, that nobody waits for: see later.py."""
+        self._later.do(fn)
+
     def _judge(self, error: Exception) -> None:
         """Tell the volume what it is to be blamed for. Raises IndexDamaged, and marks it, where the file is."""
         first = _first(error)
@@ -230,6 +236,7 @@ class Database:
 
     def close(self) -> None:
         """Finish what waits, and take no more."""
+        self._later.close()
         self._commits.close()
         self._disconnect()
         self._readers.close()

@@ -2,6 +2,7 @@
 
     quarantine   nothing more of the study leaves, nor is moved
     correction   what was not sent of it is held, and none of it crosses a flow
+    identity     the same: a person has to look whose study it is
     remark       it goes on, and somebody should look
 
 A version is undecided from its arrival as a correction or a conflict until a person has chosen or rejected it. Of the
@@ -19,9 +20,34 @@ from dicomnode.store import queue
 from dicomnode.store.database import execute, one, rows
 
 
-def quarantine(study: int, reason: str) -> None:
-    """Nothing may leave of a study, until a person has decided what its reason says."""
-    execute("UPDATE studies SET quarantine = ? WHERE id = ? AND quarantine = ''", reason, study)
+def quarantine(study: int, reason: str) -> bool:
+    """Nothing may leave of a study, until a person has decided what its reason says; whether that is new."""
+    return bool(execute("UPDATE studies SET quarantine = ? WHERE id = ? AND quarantine = ''", reason, study))
+
+
+def keep(study: int, reason: str) -> None:
+    """Nothing may leave of a study: a person has said so, whatever was the reason before."""
+    execute("UPDATE studies SET quarantine = ?, identity = '' WHERE id = ?", reason, study)
+
+
+def identify(study: int, reason: str) -> bool:
+    """Why a person has to look whose study it is, '' where nobody has to; whether that is new."""
+    return bool(execute("UPDATE studies SET identity = ? WHERE id = ? AND identity != ?", reason, study, reason))
+
+
+def identity(study: int) -> str:
+    """Why a person has to look whose study it is, '' where nobody has to."""
+    return str(one("SELECT identity FROM studies WHERE id = ?", study)[0])
+
+
+def site_of(study: int) -> str:
+    """Whose study it is: the site's that first sent it."""
+    return str(one("SELECT site FROM studies WHERE id = ?", study)[0])
+
+
+def uid_of(study: int) -> str:
+    """Its Study Instance UID."""
+    return str(one("SELECT study_instance_uid FROM studies WHERE id = ?", study)[0])
 
 
 def correct(study: int, reason: str) -> None:
@@ -69,6 +95,7 @@ class Doubt:
     received_at: int
     quarantine: str
     correction: str
+    identity: str
     remark: str
     undecided: int
     versions: tuple[int, ...]
@@ -78,22 +105,22 @@ class Doubt:
     @property
     def state(self) -> str:
         """What it does to the study."""
-        return "quarantined" if self.quarantine else "held" if self.correction else "flagged"
+        return "quarantined" if self.quarantine else "held" if self.correction or self.identity else "flagged"
 
     @property
     def reason(self) -> str:
         """All that is in doubt."""
-        return "; ".join(filter(None, (self.quarantine, self.correction, self.remark)))
+        return "; ".join(filter(None, (self.quarantine, self.correction, self.identity, self.remark)))
 
 
 _UNDECIDED = """FROM series s JOIN instances j ON j.series = s.id JOIN instances u
     ON u.sop_instance_uid = j.sop_instance_uid AND u.undecided AND u.site = t.site
     WHERE s.study = t.id AND j.site = t.site"""
 _DOUBTS = f"""SELECT t.id, t.study_instance_uid, t.site, t.patient_id, t.patient_name, t.received_at, t.quarantine,
-    t.correction, t.remark, (SELECT count(DISTINCT u.sop_instance_uid) {_UNDECIDED}),
+    t.correction, t.identity, t.remark, (SELECT count(DISTINCT u.sop_instance_uid) {_UNDECIDED}),
     (SELECT group_concat(DISTINCT u.version) {_UNDECIDED}),
     (SELECT count(*) FROM referrals r WHERE r.study = t.id) FROM studies t
-    WHERE (t.quarantine != '' OR t.correction != '' OR t.remark != '')"""
+    WHERE (t.quarantine != '' OR t.correction != '' OR t.identity != '' OR t.remark != '')"""
 
 
 def listed(limit: int) -> list[Doubt]:
@@ -109,7 +136,7 @@ def of(study: int) -> Doubt | None:
 
 def _as_doubt(row: tuple[Any, ...]) -> Doubt:
     values = list(row)
-    values[10] = tuple(sorted(map(int, row[10].split(",")))) if row[10] else ()
+    values[11] = tuple(sorted(map(int, row[11].split(",")))) if row[11] else ()
     return Doubt(*values)
 
 
@@ -230,10 +257,14 @@ def lead_again(chosen: Version, partner: str, now: int) -> bool:
 
 
 def end(study: int) -> bool:
-    """Nothing is in doubt about a study any more, unless a version is undecided; whether that is so."""
+    """Nothing is in doubt about a study any more, unless a version is undecided; whether that is so.
+
+    What a person keeps here stays in quarantine (`releases.keep`).
+    """
+    kept = "ifnull((SELECT reason FROM allowed WHERE study = t.id AND digest = ''), '')"
     return bool(
         execute(
-            "UPDATE studies AS t SET quarantine = '', correction = '', remark = '' WHERE id = ?"
+            f"UPDATE studies AS t SET quarantine = {kept}, correction = '', identity = '', remark = '' WHERE id = ?"
             f" AND NOT EXISTS (SELECT 1 {_UNDECIDED})",
             study,
         )

@@ -1,8 +1,11 @@
 """The gates of referrals: whether one may go on, and everything that stops it, each kept by itself.
 
     a study in quarantine, or with a correction to decide on   stops what has not been sent
+    a study whose patient a person has to look at              stops what has not been sent
+    no referral in advance, or no consent, where one is wanted stops what has not been sent
     a person's hold                                            stops the referral, until that is taken away
     a partner that the configuration has not, or cannot call   stops what has not been sent, or is to be sent again
+    withdrawal                                                 stops the referral for ever; what was sent is recalled
 
 Columns `gate` and `reason` are what follows from these: `weigh` writes them, and is called whenever one of these has
 changed, and when something more is to be sent of a referral that was sent. What is taken away leaves the others in
@@ -31,11 +34,22 @@ def _say(condition: str, why: str) -> str:
     return f"iif({condition}, '; ' || {why}, '')"
 
 
+_STOPS = (
+    ("withdrawn != ''", "withdrawn"),
+    (f"{_UNSENT} AND s.quarantine != ''", "s.quarantine"),
+    ("hold != ''", "hold"),
+    (f"{_UNSENT} AND s.correction != ''", "s.correction"),
+    (f"{_UNSENT} AND s.identity != ''", "s.identity"),
+    (f"{_UNSENT} AND unreferred != ''", "unreferred"),
+    (f"{_UNSENT} AND unconsented != ''", "unconsented"),
+    (f"{_UNSENT} AND stranded", _GONE),
+)
+"""What stops a referral, and the reason that is shown for it: all of them, in this order."""
+_HELD = " OR ".join(f"({condition})" for condition, _ in _STOPS)
 _WEIGH = f"""UPDATE referrals SET
-    gate = CASE WHEN {_UNSENT} AND s.quarantine != '' THEN 'quarantined'
-        WHEN hold != '' OR ({_UNSENT} AND (s.correction != '' OR stranded)) THEN 'held' ELSE 'open' END,
-    reason = substr({_say(f"{_UNSENT} AND s.quarantine != ''", "s.quarantine")} || {_say("hold != ''", "hold")}
-        || {_say(f"{_UNSENT} AND s.correction != ''", "s.correction")} || {_say(f"{_UNSENT} AND stranded", _GONE)}, 3)
+    gate = CASE WHEN recall != '' THEN recall WHEN withdrawn != '' THEN 'withdrawn'
+        WHEN {_UNSENT} AND s.quarantine != '' THEN 'quarantined' WHEN {_HELD} THEN 'held' ELSE 'open' END,
+    reason = substr({" || ".join(_say(condition, why) for condition, why in _STOPS)}, 3)
     FROM studies s WHERE s.id = referrals.study AND referrals.id = ?"""
 
 
@@ -100,7 +114,7 @@ def _mark(stranded: bool, partners: str) -> list[int]:
 def is_in_doubt(referral: int) -> bool:
     """Whether a doubt about its study stops a referral."""
     sql = f"""SELECT 1 FROM referrals r JOIN studies s ON s.id = r.study
-        WHERE r.id = ? AND {_UNSENT} AND (s.quarantine != '' OR s.correction != '')"""
+        WHERE r.id = ? AND {_UNSENT} AND (s.quarantine != '' OR s.correction != '' OR s.identity != '')"""
     return one(sql, referral) is not None
 
 
@@ -108,6 +122,15 @@ def held(study: int, partners: Iterable[str]) -> int | None:
     """A referral of the study to one of these partners that a person holds; None where there is none."""
     found = one(
         "SELECT id FROM referrals WHERE study = ? AND hold != '' AND partner IN (SELECT value FROM json_each(?))",
+        *(study, json.dumps(list(partners))),
+    )
+    return int(found[0]) if found else None
+
+
+def over(study: int, partners: Iterable[str]) -> int | None:
+    """A referral of the study to one of these partners that was withdrawn; None where there is none."""
+    found = one(
+        "SELECT id FROM referrals WHERE study = ? AND withdrawn != '' AND partner IN (SELECT value FROM json_each(?))",
         *(study, json.dumps(list(partners))),
     )
     return int(found[0]) if found else None

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from dicomnode.dicom.instance import ATTRIBUTES, Level, SopInstance
+from dicomnode.dicom.instance import ATTRIBUTES, SEQUENCES, Level, SopInstance
 from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import DicomnodeError
-from dicomnode.store import attributes, space
+from dicomnode.store import attributes, patients, space
 from dicomnode.store.archive import Stored
 from dicomnode.store.database import execute, insert, one, rows
 
@@ -53,8 +53,9 @@ class AnotherVersion(DicomnodeError):
         self.instance, self.file = instance, file
 
 
-_FIND = """SELECT t.id, t.site, s.id, EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current)
-    FROM studies t LEFT JOIN series s ON s.study = t.id AND s.series_instance_uid = ? WHERE t.study_instance_uid = ?"""
+_FIND = f"""SELECT t.id, t.site, s.id, EXISTS (SELECT 1 FROM instances i WHERE i.series = s.id AND i.current),
+    {", ".join(f"t.{column}" for column in patients.COLUMNS)} FROM studies t
+    LEFT JOIN series s ON s.study = t.id AND s.series_instance_uid = ? WHERE t.study_instance_uid = ?"""
 _VERSIONS = """SELECT i.id, i.sha256, i.file, s.study, i.current, i.site, t.study_instance_uid, i.kind,
     i.evicted_at IS NOT NULL OR i.damage != '', i.version FROM instances i
     LEFT JOIN series s ON s.id = i.series LEFT JOIN studies t ON t.id = s.study
@@ -63,7 +64,8 @@ _INSERT_INSTANCE = attributes.insert_sql(
     "instances",
     (
         *attributes.OF_INSTANCE,
-        *("series", "version", "kind", "current", "undecided", "transfer_syntax_uid", "file", "sha256", "size"),
+        *("series", "version", "kind", "current", "undecided"),
+        *("transfer_syntax_uid", "file", "sha256", "size", "crc32"),
         *("partner", "site", "calling_ae_title", "called_ae_title", "received_at", "notes"),
     ),
 )
@@ -104,12 +106,17 @@ def _again(row: Any, current: int | None, stored: Stored) -> Recorded:
 def _add(
     stored: Stored, instance: SopInstance, origin: Origin, issuer: str, kind: Kind, *, version: int
 ) -> Recorded:
-    series = study = None
+    series = study = other = None
     if instance.study_instance_uid:
-        found = one(_FIND, instance.series_instance_uid, instance.study_instance_uid)
-        study, owner, series, told = found or (attributes.new_study(instance, origin, issuer), origin.site, None, False)
+        patient = patients.told(instance, issuer)
+        study, owner, series, told, *own = one(_FIND, instance.series_instance_uid, instance.study_instance_uid) or (
+            *(attributes.new_study(instance, origin, issuer), origin.site, None, False),
+            *patient,
+        )
         if owner != origin.site:
             kind = Kind.FOREIGN
+        elif tuple(own) != patient:
+            other = patient
         if series is None:
             series = attributes.new_series(study, instance)
         elif kind is Kind.NEW and not told:  # what is said of it is what its first current instance said
@@ -118,10 +125,12 @@ def _add(
         _INSERT_INSTANCE,
         *attributes.of_instance(instance),
         *(series, version, kind, kind is Kind.NEW, study is not None and kind in (Kind.CORRECTION, Kind.CONFLICT)),
-        *(instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size),
+        *(instance.transfer_syntax_uid, stored.file, stored.sha256, stored.size, stored.crc32),
         *(origin.partner, origin.site, origin.calling_ae_title, origin.called_ae_title, origin.received_at),
         json.dumps(instance.notes) if instance.notes else "[]",
     )
+    if study is not None and other:
+        patients.deviate(row, study, other)
     return Recorded(row, study, kind, stored.file, row if kind is Kind.NEW else None)
 
 
@@ -140,20 +149,33 @@ class Kept:
 
 _TABLE = {Level.PATIENT: "t", Level.STUDY: "t", Level.SERIES: "s", Level.IMAGE: "i"}
 _VALUES = ", ".join(f"{_TABLE[a.level]}.{a.column}" for a in ATTRIBUTES)
+SEEN = {"called": "i.called_ae_title", "calling": "i.calling_ae_title", "partner": "i.partner", "site": "i.site"}
+SEEN |= {each.column: f"{_TABLE[each.level]}.{each.column}" for each in ATTRIBUTES}
+SEEN |= {each.column: f"{_TABLE[each.level]}.{each.column}" for each in SEQUENCES}
+"""What routing asks of a kept instance, and where it is."""
 _FROM = "FROM instances i JOIN series s ON s.id = i.series JOIN studies t ON t.id = s.study"
-_KEPT = f"""SELECT i.id, i.called_ae_title, i.calling_ae_title, {_VALUES} {_FROM}
+_KEPT = f"""SELECT i.id, {", ".join(SEEN.values())} {_FROM}
     WHERE s.study = ? AND i.current AND i.evicted_at IS NULL ORDER BY i.id"""
 
 
 def of_study(study: int) -> list[Kept]:
-    """The current instances of a study that are kept, as routing sees them: by column, with `called` and `calling`."""
-    columns = ("called", "calling", *(a.column for a in ATTRIBUTES))
-    return [Kept(row[0], dict(zip(columns, row[1:], strict=True))) for row in rows(_KEPT, study)]
+    """The current instances of a study that are kept, as routing sees them: by column, and how they came."""
+    return [Kept(row[0], dict(zip(SEEN, row[1:], strict=True))) for row in rows(_KEPT, study)]
 
 
 def of_uid(sop_instance_uid: str) -> list[int]:
     """Every kept version of an instance."""
     return [row for (row,) in rows("SELECT id FROM instances WHERE sop_instance_uid = ?", sop_instance_uid)]
+
+
+def current(study: int, sop_instance_uid: str) -> str:
+    """The SHA-256 of the dataset of an instance's current version in a study; '' where it has none."""
+    found = one(
+        "SELECT i.sha256 FROM instances i JOIN series s ON s.id = i.series"
+        " WHERE i.sop_instance_uid = ? AND s.study = ? AND i.current",
+        *(sop_instance_uid, study),
+    )
+    return str(found[0]) if found else ""
 
 
 def as_indexed(instance: int) -> SopInstance:

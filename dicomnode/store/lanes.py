@@ -32,6 +32,10 @@ class Pause:
         """Whether nothing may go now."""
         return bool(self.hold) or now < self.until <= furthest
 
+    def is_out(self, now: int, furthest: int, after: int) -> bool:
+        """Whether it has failed for so long (µs), and is not to be tried again yet: then another may take its place."""
+        return now < self.until <= furthest and now - self.since >= after
+
 
 def paused(partner: str) -> Pause:
     """The pause of a partner's lane; `until` is 0 where it runs."""

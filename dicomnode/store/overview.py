@@ -68,7 +68,7 @@ def is_untold(partner: str) -> bool:
 
 def doubtful() -> int:
     """How many studies a person should look at."""
-    sql = "SELECT count(*) FROM studies WHERE quarantine != '' OR correction != '' OR remark != ''"
+    sql = "SELECT count(*) FROM studies WHERE quarantine != '' OR correction != '' OR identity != '' OR remark != ''"
     return int(one(sql)[0])
 
 

@@ -22,6 +22,8 @@ from dicomnode.store.database import execute, one, rows
 
 UNPROVEN = "confirmed_at = NULL, proof = '', looks = 0, resent = 0, evicted_at = NULL"
 """What is set of a referral that is not proven any more: its study may be sent, proven and evicted once again."""
+_PROVABLE = "progress = 'sent' AND withdrawn = ''"
+"""Of what is called back nobody asks whether the partner has it."""
 _AWAITED = """EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered'
     AND t.confirmed_at IS NULL)"""
 
@@ -88,7 +90,7 @@ def next_case(partner: str, now: int) -> Case | None:
 
 def look(referral: int, at: int | None, why: str = "") -> None:
     """Look at a referral then (None: not again), and say why it is not confirmed."""
-    execute("UPDATE referrals SET look_at = ?, unproven = ? WHERE id = ? AND progress = 'sent'", at, why, referral)
+    execute(f"UPDATE referrals SET look_at = ?, unproven = ? WHERE id = ? AND {_PROVABLE}", at, why, referral)
 
 
 def postpone(partner: str, now: int, until: int, why: str) -> None:
@@ -108,7 +110,7 @@ def due(partner: str, now: int) -> list[int]:
 def unprovable(referrals: Iterable[int], until: int, why: str) -> None:
     """There are no means of proof for these: they are looked at again then."""
     execute(
-        "UPDATE referrals SET proof = 'none', unproven = ?, look_at = ? WHERE progress = 'sent'"
+        f"UPDATE referrals SET proof = 'none', unproven = ?, look_at = ? WHERE {_PROVABLE}"
         " AND id IN (SELECT value FROM json_each(?))",
         *(why, until, json.dumps(list(referrals))),
     )
@@ -118,7 +120,7 @@ def revive(now: int) -> None:
     """What a new configuration may prove that could not be proven is looked at now."""
     execute("UPDATE partners SET climbed_at = 0")
     execute(
-        "UPDATE referrals SET look_at = ? WHERE progress = 'sent' AND (look_at IS NULL OR proof = 'none')"
+        f"UPDATE referrals SET look_at = ? WHERE {_PROVABLE} AND (look_at IS NULL OR proof = 'none')"
         f" AND {_AWAITED}",
         now,
     )
@@ -152,7 +154,7 @@ def learn(partner: str, means: str, now: int) -> None:
         *(partner, means),
     )
     execute(
-        "UPDATE referrals SET look_at = ?, proof = '' WHERE partner = ? AND proof = 'none' AND progress = 'sent'",
+        f"UPDATE referrals SET look_at = ?, proof = '' WHERE partner = ? AND proof = 'none' AND {_PROVABLE}",
         *(now, partner),
     )
 
@@ -228,9 +230,9 @@ class Looked:
 
 
 def looked(referral: int) -> Looked | None:
-    """A referral with the look that has just found something lacking; None: it is not sent now."""
-    execute("UPDATE referrals SET looks = looks + 1 WHERE id = ? AND progress = 'sent'", referral)
-    sql = "SELECT looks, resent, max(coalesce(sent_at, 0), again_at) FROM referrals WHERE id = ? AND progress = 'sent'"
+    """A referral with the look that has just found something lacking; None: it is not sent now, or called back."""
+    execute(f"UPDATE referrals SET looks = looks + 1 WHERE id = ? AND {_PROVABLE}", referral)
+    sql = f"SELECT looks, resent, max(coalesce(sent_at, 0), again_at) FROM referrals WHERE id = ? AND {_PROVABLE}"
     found = one(sql, referral)
     return Looked(*found) if found else None
 

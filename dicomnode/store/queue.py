@@ -54,6 +54,7 @@ class Claimed:
     file: str
     size: int
     sha256: str
+    crc32: int | None
     refused: int
     queued_at: int
     due_at: int
@@ -138,6 +139,11 @@ def is_ready(partner: str, now: int) -> bool:
     return one(_NEXT, partner, now) is not None
 
 
+def may_go(referral: int) -> bool:
+    """Whether more of a referral may be sent: its gate is open, and nothing came for which it waits."""
+    return bool(one(f"SELECT {READY} FROM referrals WHERE id = ?", referral)[0])
+
+
 def is_active(partner: str) -> bool:
     """Whether anybody has claimed anything of a partner."""
     return one("SELECT 1 FROM transfers WHERE partner = ? AND state = 'active' LIMIT 1", partner) is not None
@@ -163,10 +169,10 @@ def _claimed(referral: int, study: int, partner: str, most: int, worker: str, no
     taken = sorted(rows(_CLAIM, worker, now, referral, now, most))
     execute("UPDATE referrals SET progress = 'sending' WHERE id = ? AND progress = 'complete'", referral)
     execute("UPDATE referrals SET begun_at = ? WHERE id = ? AND begun_at IS NULL", now, referral)
-    found: dict[int, tuple[str, str, str, str, int, str]] = {
+    found: dict[int, tuple[str, str, str, str, int, str, int | None]] = {
         row[0]: row[1:]
         for row in rows(
-            "SELECT id, sop_class_uid, sop_instance_uid, transfer_syntax_uid, file, size, sha256 FROM instances"
+            "SELECT id, sop_class_uid, sop_instance_uid, transfer_syntax_uid, file, size, sha256, crc32 FROM instances"
             " WHERE id IN (SELECT value FROM json_each(?))",
             json.dumps([row[1] for row in taken]),
         )

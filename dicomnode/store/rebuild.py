@@ -82,7 +82,7 @@ _NAMED = """SELECT i.*, coalesce(s.series_instance_uid, ''), coalesce(t.study_in
 _OF_THE_FILE = frozenset(
     (
         *(attribute.column for attribute in ATTRIBUTES if attribute.level is Level.IMAGE),
-        *("series", "file", "transfer_syntax_uid", "sha256", "size", "notes"),
+        *("series", "file", "transfer_syntax_uid", "sha256", "size", "crc32", "notes"),
         *("partner", "site", "calling_ae_title", "called_ae_title", "received_at"),
     )
 )
@@ -146,6 +146,7 @@ def put_back(row: Row, recorded: Recorded) -> None:
     known = [name for name in known if row[name] != UNKNOWN]
     changes = ", ".join(f"{name} = ?" for name in known)
     execute(f"UPDATE instances SET {changes} WHERE id = ?", *(row[name] for name in known), recorded.instance)
+    execute("DELETE FROM study_patients WHERE instance = ?", recorded.instance)  # the number was lent to it
 
 
 def _known() -> list[str]:
@@ -197,6 +198,13 @@ def undecided() -> set[int]:
         " WHERE i.undecided OR i.kind IN ('correction', 'conflict')"
     )
     return {study for (study,) in found}
+
+
+def stopped(has_lost: bool) -> set[int]:
+    """The studies with a referral that was stopped, or of which that is not known, which may be lost itself."""
+    unknown = "OR NOT EXISTS (SELECT 1 FROM referrals r WHERE r.study = s.id)" if has_lost else ""
+    gates = "SELECT 1 FROM referrals r WHERE r.study = s.id AND r.gate != 'open'"
+    return {study for (study,) in rows(f"SELECT s.id FROM studies s WHERE EXISTS ({gates}) {unknown}")}
 
 
 def keep_word() -> None:

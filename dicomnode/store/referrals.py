@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from dicomnode.store import completeness, gates
+from dicomnode.store import completeness, consents, gates, patients
 from dicomnode.store.completeness import AND
 from dicomnode.store.database import execute, insert, one, rows
 from dicomnode.store.proof import UNPROVEN
@@ -31,6 +31,9 @@ class Gate(StrEnum):
     OPEN = "open"
     HELD = "held"
     QUARANTINED = "quarantined"
+    WITHDRAWN = "withdrawn"
+    RECALLING = "recalling"
+    RECALLED = "recalled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,14 @@ def find(study: int, partner: str) -> tuple[int, list[str]] | None:
 
 
 def open_(study: int, opening: Opening, now: int) -> int:
-    """A new referral; its id. That of a study in doubt opens with its gate closed."""
+    """A new referral; its id. That of a study in doubt, or of a patient without consent, opens with its gate closed."""
     referral = insert(
         "INSERT INTO referrals (study, partner, route, wait, progress, gate, reason, generation, opened_at,"
         " last_instance_at, urgent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         *(study, opening.partner, opening.route, opening.wait, opening.progress),
         *(Gate.OPEN, "", opening.generation, now, now, opening.urgent),
     )
+    consents.block(referral, study)
     gates.weigh(referral)
     return referral
 
@@ -69,7 +73,8 @@ def open_(study: int, opening: Opening, now: int) -> int:
 def join(referral: int, opening: Opening, now: int) -> int:
     """A route chooses a study that is on its way to the partner already, by hand or by another route; its id."""
     execute(
-        "UPDATE referrals SET route = route || ? || ?, wait = max(wait, ?), urgent = max(urgent, ?) WHERE id = ?",
+        "UPDATE referrals SET route = ltrim(route || ? || ?, char(10)), wait = max(wait, ?), urgent = max(urgent, ?)"
+        " WHERE id = ?",
         *(AND, opening.route, opening.wait, opening.urgent, referral),
     )
     completeness.grew(referral, now)
@@ -79,6 +84,23 @@ def join(referral: int, opening: Opening, now: int) -> int:
 def site(referral: int) -> str:
     """The site whose study a referral carries."""
     return str(one("SELECT s.site FROM referrals r JOIN studies s ON s.id = r.study WHERE r.id = ?", referral)[0])
+
+
+def study(referral: int) -> int:
+    """The study that a referral carries."""
+    return int(one("SELECT study FROM referrals WHERE id = ?", referral)[0])
+
+
+def waiting() -> list[int]:
+    """The studies that have come whole for somebody, and are not sent."""
+    found = rows("SELECT DISTINCT study FROM referrals WHERE progress IN ('complete', 'sending') ORDER BY study")
+    return [study for (study,) in found]
+
+
+def is_waiting(study: int) -> bool:
+    """Whether a study has come whole for somebody, and is not sent."""
+    sql = "SELECT 1 FROM referrals WHERE study = ? AND progress IN ('complete', 'sending') LIMIT 1"
+    return one(sql, study) is not None
 
 
 def is_open(referral: int) -> bool:
@@ -100,7 +122,8 @@ def of_instance(instance: int) -> list[int]:
 def reopen(referral: int) -> bool:
     """Something more, or again, is to be sent of a referral that was sent: it is on its way, and its proof is undone.
 
-    Its gate is looked at again, because a doubt leaves alone what was sent before it. True where it had been sent.
+    Its gate is looked at again, because a doubt leaves alone what was sent before it; and its study is judged again,
+    because nobody looks for doubts about what was sent. True where it had been sent.
     """
     reopened = execute(
         f"UPDATE referrals SET progress = 'sending', {UNPROVEN}, look_at = NULL"
@@ -109,6 +132,7 @@ def reopen(referral: int) -> bool:
     )
     if reopened:
         gates.weigh(referral)
+        patients.judge_again(study(referral))
     return bool(reopened)
 
 
@@ -124,11 +148,13 @@ def unsettled() -> list[int]:
 def settle(referral: int, now: int) -> bool:
     """Sent, when it was complete and nothing of it is queued or active: what is held goes when it is released.
 
-    Of what was delivered the proof is looked for from now on; what could not go is seen in its state.
+    Of what was delivered the proof is looked for from now on, unless it is called back; what could not go is seen in
+    its state.
     """
     return bool(
         execute(
             "UPDATE referrals SET progress = 'sent', sent_at = ?, looks = 0, unproven = '', look_at = CASE"
+            " WHEN withdrawn != '' THEN NULL"
             " WHEN EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id AND t.state = 'delivered'"
             "   AND t.confirmed_at IS NULL) OR NOT EXISTS (SELECT 1 FROM transfers t WHERE t.referral = referrals.id"
             "   AND t.state IN ('held', 'dropped')) THEN ? END"
@@ -168,6 +194,8 @@ class Referral:
     begun_at: int | None
     sent_at: int | None
     confirmed_at: int | None
+    number: str
+    """That of the referral in advance; '' where none was found."""
 
 
 def _any(states: str) -> str:
@@ -187,6 +215,7 @@ def _count(states: str) -> str:
 # What stops it, or should be known of it: the gate's reason, a doubt that came later, a lane that is held or waits,
 # the first transfer that is held, why nothing is proven yet, and what its source has more.
 _REASON = f"""coalesce(nullif(r.reason, ''), nullif(s.quarantine, ''), nullif(s.correction, ''),
+    nullif(s.identity, ''),
     CASE WHEN r.progress NOT IN ('sent', 'confirmed') THEN nullif(p.hold, '') END,
     CASE WHEN r.progress NOT IN ('sent', 'confirmed') AND p.failures THEN nullif(p.reason, '') END,
     (SELECT t.reason FROM transfers t WHERE t.referral = r.id AND t.state = 'held' ORDER BY t.id LIMIT 1),
@@ -197,7 +226,8 @@ _SELECT = f"""SELECT r.id, s.study_instance_uid, s.patient_id, s.site, r.partner
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id), {_count("'delivered'")}, {_count("'held'")},
     {_count("'dropped'")}, {_count("'skipped'")},
     (SELECT count(*) FROM transfers t WHERE t.referral = r.id AND t.state = 'delivered' AND t.confirmed_at NOT NULL),
-    r.proof, r.generation, r.opened_at, r.completed_at, r.begun_at, r.sent_at, r.confirmed_at
+    r.proof, r.generation, r.opened_at, r.completed_at, r.begun_at, r.sent_at, r.confirmed_at,
+    coalesce((SELECT e.number FROM expected e WHERE e.id = s.expected), '')
     FROM referrals r JOIN studies s ON s.id = r.study LEFT JOIN partners p ON p.name = r.partner"""
 
 

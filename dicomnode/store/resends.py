@@ -22,11 +22,11 @@ class Had:
 
 
 def had(instance: int) -> list[Had]:
-    """Who has got an instance as part of a referral that was sent once, whatever it is now."""
+    """Who has got an instance as part of a referral that was sent once, whatever it is now, and not called back."""
     found = rows(
         "SELECT t.id, t.referral, t.partner, t.finished_at, r.again_at FROM transfers t"
         " JOIN referrals r ON r.id = t.referral"
-        " WHERE t.instance = ? AND t.state = 'delivered' AND r.sent_at IS NOT NULL",
+        " WHERE t.instance = ? AND t.state = 'delivered' AND r.sent_at IS NOT NULL AND r.withdrawn = ''",
         instance,
     )
     return [Had(*row) for row in found]

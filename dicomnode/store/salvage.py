@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicomnode.store import integrity
+from dicomnode.store import chain, integrity
 from dicomnode.store.database import execute, execute_all, rows
 
 _RANGE = 10_000
 _TELLING = {"instances": {"file"}, "referrals": {"study", "partner"}, "transfers": {"instance", "partner"}}
 """Tables whose indexes know enough of a row to go on with it, and what that is at least."""
 UNKNOWN = -1
-_GUESSED = {"state": "queued", "progress": "receiving", "gate": "open", "current": UNKNOWN, "version": UNKNOWN}
-"""What a row is taken to be where nothing tells it any more: on its way, until it is known to be done."""
+_GUESSED = {"state": "queued", "progress": "receiving", "current": UNKNOWN, "version": UNKNOWN}
+"""What a row is taken to be where nothing tells it any more: on its way, until it is known to be done. A gate is ''."""
 _HELD = "held: the reason is lost with a page of the index"
 _OWN = ("migrations",)
 """Tables that the new index has its own rows of."""
@@ -41,8 +41,6 @@ class Salvaged:
 
 
 Row = tuple[Any, ...]
-Column = tuple[str, str, bool, bool]
-"""Name, type, whether it needs a value, whether it has a default."""
 
 
 def salvage(old: Path, now: int, progress: Callable[[str], None]) -> list[Salvaged]:
@@ -60,6 +58,7 @@ def salvage(old: Path, now: int, progress: Callable[[str], None]) -> list[Salvag
                 progress(name)
                 found.append(_Table(source, name).save(now))
         _keep_numbers(source)
+        _keep_chain(source)
         return found
 
 
@@ -69,6 +68,14 @@ def _keep_numbers(source: sqlite3.Connection) -> None:
         for name, last in source.execute("SELECT name, seq FROM sqlite_sequence").fetchall():
             if not execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", last, name):
                 execute("INSERT INTO sqlite_sequence VALUES (?, ?)", name, last)
+
+
+def _keep_chain(source: sqlite3.Connection) -> None:
+    """Where the old index had no chain of the audit trail yet, it begins after what is saved of it."""
+    with suppress(sqlite3.DatabaseError):
+        columns = {column[1] for column in source.execute("PRAGMA table_info(events)")}
+        if columns and "digest" not in columns:
+            chain.begin()
 
 
 class _Table:
@@ -194,6 +201,8 @@ class _Table:
                 known[name] = _GUESSED.get(name, now if is_time else "" if kind == "TEXT" else 0)
         if known.get("gate") == "held":
             known["hold"] = _HELD  # without which the gate would not stay closed
+        if known.get("gate") in ("withdrawn", "recalling", "recalled"):
+            known |= {"withdrawn": _HELD, "recall": known["gate"] if known["gate"] != "withdrawn" else ""}
         return known
 
 

@@ -32,11 +32,13 @@ Page = list[tuple[str, ...]]
 class Scope:
     """Whose studies may be seen: those of a site, or those referred to one of `partners` with the gate open.
 
-    Of the latter, what is on its way or has arrived: nothing that is dropped, skipped, or held by a person.
+    Of the latter, what is of one of the sites `givers`, and is on its way or has arrived: nothing that is dropped,
+    skipped, or held by a person, and nothing of a study that was not judged as a whole yet.
     """
 
     site: str = ""
     partners: tuple[str, ...] = ()
+    givers: tuple[str, ...] = ()
 
     def spell(self, sql: str) -> str:
         """Write out OURS(t), whether the caller sees study t; SEEN(c), whether it sees instance c of that study; and
@@ -51,14 +53,17 @@ class Scope:
     @property
     def who(self) -> str:
         """The first value of every statement."""
-        return self.site or json.dumps(self.partners)
+        return self.site or json.dumps({"partners": self.partners, "givers": self.givers})
 
 
 _CALLER = "WITH caller (who) AS (SELECT ?)"
 _SEEN = re.compile(r"\bSEEN\((\w)\)")
-_AMONG = "IN (SELECT value FROM json_each((SELECT who FROM caller)))"
+_AMONG = "IN (SELECT value FROM json_each((SELECT who FROM caller), '$.partners'))"
 _OWN = "+{0}.site = (SELECT who FROM caller)"
-_REFERRED = f"EXISTS (SELECT 1 FROM referrals r WHERE r.study = {{0}}.id AND r.gate = 'open' AND r.partner {_AMONG})"
+_REFERRED = f"""(EXISTS (SELECT 1 FROM referrals r WHERE r.study = {{0}}.id AND r.gate = 'open' AND r.partner {_AMONG}
+        AND (r.wait = 0 OR r.progress IN ('sent', 'confirmed')
+            OR ({{0}}.vetted AND (r.progress IN ('complete', 'sending') OR r.completed_at NOT NULL))))
+    AND +{{0}}.site IN (SELECT value FROM json_each((SELECT who FROM caller), '$.givers')))"""
 _CURRENT = "{0}.current AND {0}.evicted_at IS NULL"
 _SENT = f"""EXISTS (SELECT 1 FROM transfers x WHERE x.instance = {{0}}.id AND x.partner {_AMONG}
     AND x.state NOT IN ('dropped', 'skipped') AND x.hold != 'person')"""
@@ -86,6 +91,7 @@ class Located:
     file: str
     size: int
     sha256: str
+    crc32: int | None
     quarantine: str
 
 
@@ -191,7 +197,7 @@ class _Search:
 
 
 _LOCATED: Final = """SELECT i.id, t.id, t.study_instance_uid, t.site, i.sop_class_uid, i.sop_instance_uid,
-    i.transfer_syntax_uid, i.file, i.size, i.sha256, t.quarantine FROM json_each(?) j CROSS JOIN instances i
+    i.transfer_syntax_uid, i.file, i.size, i.sha256, i.crc32, t.quarantine FROM json_each(?) j CROSS JOIN instances i
     ON i.id = j.value CROSS JOIN series s ON s.id = i.series CROSS JOIN studies t ON t.id = s.study ORDER BY j.key"""
 
 

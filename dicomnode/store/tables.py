@@ -27,27 +27,11 @@ class Refusal(Table):
     times = peewee.IntegerField()
     first_at = peewee.BigIntegerField()
     last_at = peewee.BigIntegerField()
+    spki = peewee.TextField()
 
     class Meta:
         table_name = "refusals"
         primary_key = peewee.CompositeKey("calling_ae_title", "called_ae_title", "address", "why")
-
-
-class Event(Table):
-    """One entry of the audit trail."""
-
-    at = peewee.BigIntegerField()
-    kind = peewee.TextField()
-    partner = peewee.TextField()
-    study_instance_uid = peewee.TextField()
-    sop_instance_uid = peewee.TextField()
-    referral = peewee.IntegerField(null=True)
-    generation = peewee.IntegerField()
-    text = peewee.TextField()
-    alarm = peewee.BooleanField()
-
-    class Meta:
-        table_name = "events"
 
 
 class Generation(Table):

@@ -54,6 +54,11 @@ def taken(commitment: int, due: int) -> bool:
     )
 
 
+def is_open(commitment: int) -> bool:
+    """Whether its result is still to come."""
+    return one("SELECT 1 FROM commitments WHERE id = ? AND state = 'asked'", commitment) is not None
+
+
 def end(commitment: int, state: str, now: int, why: str = "") -> bool:
     """A transaction that was open is over; whether it was."""
     sql = "UPDATE commitments SET state = ?, ended_at = ?, reason = ? WHERE id = ? AND state = 'asked'"

@@ -154,7 +154,7 @@ def dripping(sockets: list[socket.socket], raw: bytes, seconds: float = 0.05) ->
 def request(target: Target, **changes: Any) -> bytes:
     """A good A-ASSOCIATE-RQ of the abuser's."""
     fields = {"contexts": {2 * n + 1: (abstract, list(ts)) for n, (abstract, ts) in enumerate(CONTEXTS)}, **changes}
-    return Associate(target.called, target.abuser, **fields).encode(ASSOCIATE_RQ)
+    return Associate(target.called, fields.pop("calling", target.abuser), **fields).encode(ASSOCIATE_RQ)
 
 
 def request_of(items: bytes, called: bytes, calling: bytes) -> bytes:

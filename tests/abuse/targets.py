@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from tests import samples, wire
 from tests.abuse import gauge
-from tests.certificates import Authority
+from tests.certificates import Authority, Identity
 from tests.node import LOCAL, Node, changed, default_config, free_port, tail, wait_until
 
 FIRST, PDU, IDLE = 1.0, 1.5, 5.0
@@ -44,7 +44,8 @@ _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\S+Z [A-Z]+ \w+\[\d+\] [\x20-\x7e]*")
 
 
 class Target(Protocol):
-    """A storage SCP that is abused; it listens on entry, and is gone on exit. Partner titles: `good`, and `abuser`.
+    """A storage SCP that is abused; it listens on entry, and is gone on exit. Partner titles: `good`, and `abuser`;
+    and `pinned`, which has to show `own`. `authority` vouches for all of them.
 
     `wrap` makes a connection one of TLS, where that is spoken on `port`.
     """
@@ -55,6 +56,9 @@ class Target(Protocol):
     called: str
     good: str
     abuser: str
+    pinned: str
+    authority: Authority
+    own: Identity
     log: Path
     wrap: Wrap | None
 
@@ -85,13 +89,16 @@ class Target(Protocol):
 class NodeTarget:
     """dicomnode with two acceptors; `folder` is its own, and nothing else may be written there."""
 
-    name, host, called, good, abuser = "dicomnode", LOCAL, "REFERNODE", "PEAK_CT", "CT1"
+    name, host, called, good, abuser, pinned = "dicomnode", LOCAL, "REFERNODE", "PEAK_CT", "CT1", "PINNED"
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         self._peer, self._tls_port = authority.issue("peer"), free_port()
+        self.authority, self.own = authority, authority.issue("pinned")
         tls = authority.issue("node").node(f"{LOCAL}:{self._tls_port}")
         config = changed(default_config(), {"node": {"acceptors": 2, "limits": LIMITS, "tls": tls}})
-        self.node = Node(folder, changed(config, {"partners": {"CT1": {"address": "127.0.0.0/8"}}}))
+        pinned = {"site": "harbour", "may": ["store"], "tls": {"spki": self.own.spki}}
+        partners = {"CT1": {"address": "127.0.0.0/8"}, "PINNED": pinned}
+        self.node = Node(folder, changed(config, {"partners": partners}))
         self.port, self.log = self.node.port, self.node.log
         self.wrap: Wrap | None = None
         self._marks: dict[Path, str] = {}
@@ -131,7 +138,8 @@ class NodeTarget:
         traceback = log.partition("Traceback")
         if traceback[1]:
             return [f"a traceback in the log: {''.join(traceback[1:])[:3000]}"]
-        broken = [line for line in log.splitlines() if not _LOG_LINE.fullmatch(line)]
+        whole = log[: log.rfind("\n") + 1]  # the last line may be on its way
+        broken = [line for line in whole.splitlines() if not _LOG_LINE.fullmatch(line)]
         return [f"a broken line in the log: {line[:100]!r}" for line in broken[:1]]
 
 
@@ -147,19 +155,19 @@ def _belongs(path: Path) -> bool:
 class Stock:
     """`python -m pynetdicom storescp`, unmodified, its time limits set to the node's; over TLS, tests.abuse.stock."""
 
-    name, host, called, good, abuser = "pynetdicom", LOCAL, "STORESCP", "GOOD", "ABUSER"
+    name, host, called, good, abuser, pinned = "pynetdicom", LOCAL, "STORESCP", "GOOD", "ABUSER", "PINNED"
 
     def __init__(self, folder: Path, authority: Authority) -> None:
         self.port, self.log = free_port(), folder / "storescp.log"
         self.wrap: Wrap | None = None
-        self._files, self._authority = folder / "files", authority
+        self._files, self.authority, self.own = folder / "files", authority, authority.issue("pinned")
         limits = ["-ta", f"{FIRST:g}", "-td", f"{PDU:g}", "-tn", f"{IDLE:g}"]
         self._words = ["pynetdicom", "storescp", str(self.port), "-od", str(self._files), *limits]
         self._process: subprocess.Popen[bytes] | None = None
 
     def secured(self) -> Stock:
-        own, other = self._authority.issue("stock"), copy.copy(self)
-        other.wrap = self._authority.issue("peer").context().wrap_socket
+        own, other = self.authority.issue("stock"), copy.copy(self)
+        other.wrap = self.authority.issue("peer").context().wrap_socket
         other._words = ["tests.abuse.stock", str(self.port), str(self._files), str(own.certificate), str(own.key)]
         return other
 

@@ -1,4 +1,4 @@
-"""The node stands every abuse of T24–T34, T40–T42 and T44: tests/abuse/siege.py says what that means.
+"""The node stands every abuse of T24–T34, T40–T42, T44, T62, T63 and T74: tests/abuse/siege.py says what that means.
 
 `python -m tests.abuse` shows what the same abuses do to pynetdicom as it ships. The statuses that hostile content is
 answered with are tested in test_store_refused.py (T41, T42) and test_door.py (T40, T44).

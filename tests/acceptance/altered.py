@@ -44,15 +44,17 @@ class Other:
 def answers_early(role: str) -> None:
     """Acceptors answer a C-STORE at once, and take the instance into custody a moment later."""
     from dicomnode.net import handlers
+    from dicomnode.store.index import Kind, Recorded
 
     receive = handlers.receive
 
-    def later(*arguments: Any) -> None:
+    def later(*arguments: Any) -> Recorded:
         def keep() -> None:
             time.sleep(_LATER)
             receive(*arguments)
 
         threading.Thread(target=keep, daemon=True).start()
+        return Recorded(0, None, Kind.NEW, "", None)
 
     handlers.receive = later  # type: ignore[assignment]
 
@@ -102,6 +104,13 @@ def forwards_early(role: str) -> None:
     Storing._status = at_once  # type: ignore[method-assign]
 
 
+def looks_away(role: str) -> None:
+    """A configuration is taken into use whatever reverse path it opens."""
+    from dicomnode.operations import configure
+
+    configure.breaches = lambda config: iter(())  # type: ignore[assignment]
+
+
 # -- nodes that are only quicker, or die when they are told to ----------------------------------------------------
 
 
@@ -140,7 +149,7 @@ ALTERATIONS: dict[str, Callable[[str], None]] = {
     each.__name__.replace("_", "-"): each
     for each in (
         *(answers_early, syncs_no_commit, syncs_no_folder, syncs_no_file, shrugs, forwards_early),
-        *(hurries, fails, has_a_bad_disk),
+        *(looks_away, hurries, fails, has_a_bad_disk),
     )
 }
 

@@ -124,7 +124,7 @@ def test_the_harness_finds_what_a_node_loses_that_answers_too_early(
     it = node(at_once(receiver), module=_ALTERED, env=environment("answers-early"))
     flow = Flow(it, receiver, tmp_path, _INSTANCES, senders=_SENDERS, seed="weakened")
     _disturb(flow, ["acceptor", "node"], random.Random(_SEED))
-    found = losses(it, receiver, [flow], timeout=5)
+    found = losses(it, receiver, [flow], timeout=2)
     assert any(each.startswith("not in the index") for each in found), found
     assert any(each.startswith("never carried") for each in found), found
 
@@ -135,7 +135,7 @@ def test_the_harness_finds_what_a_node_says_was_delivered_that_was_not(
     it = node(at_once(receiver), module=_ALTERED, env=environment("forwards-early"))
     flow = Flow(it, receiver, tmp_path, _INSTANCES, senders=_SENDERS, seed="forwards early")
     _disturb(flow, ["forwarder"] * 3, random.Random(_SEED))
-    found = losses(it, receiver, [flow], timeout=2)
+    found = losses(it, receiver, [flow], timeout=1)
     assert any(each.startswith("said to be delivered") for each in found), found
 
 

@@ -281,7 +281,7 @@ def test_the_workers_end_when_their_supervisor_is_killed(node: Callable[..., Nod
 
 def test_a_dead_partner_delays_nobody_else(node: Callable[..., Node], receiver: Receiver) -> None:
     with Receiver() as city, ChaosProxy(LOCAL, receiver.port) as proxy:
-        config = default_config(pubpacs=proxy.port)
+        config = changed(default_config(pubpacs=proxy.port), {"node": {"limits": {"response": "120s"}}})
         config["partners"]["CITY"] = {"site": "general", "host": LOCAL, "port": city.port}
         config["routes"][0]["to"] = ["PUBPACS", "CITY"]
         it = node(config)
@@ -289,7 +289,7 @@ def test_a_dead_partner_delays_nobody_else(node: Callable[..., Node], receiver: 
         _send(it, make_instances(5, seed="first"))
         it.wait_until(lambda: proxy.connections, 10, "the forwarder to be stuck")
         _send(it, make_instances(5, seed="second"))
-        city.wait_for(10, timeout=6)  # the partner that hangs has 20 s to answer
+        city.wait_for(10)  # the partner that hangs may take much longer than this to answer
         assert receiver.received == []
         assert it.echo() == 0
         proxy.resume()

@@ -12,7 +12,7 @@ from tests.proxy import ChaosProxy
 from tests.samples import Sample, make_instances
 from tests.wire import Receiver
 
-_SILENCE = 12.0
+_SILENCE = 14.0
 """Seconds that an attempt waits for an answer: nobody else's delivery may wait for its end."""
 
 
@@ -60,7 +60,7 @@ def test_a_black_hole_delays_nobody_else_and_is_caught_up_with(node: Callable[..
         assert _arrived(one) == _arrived(two) == _whole(made)
         assert len(dark.received) == 5
 
-        it.wait_until(lambda: _shape(it, "PUBPACS")["lane"].startswith("paused until 2"), 30, "the pause to be shown")
+        it.wait_until(lambda: _shape(it, "PUBPACS")["lane"].startswith("paused until 2"), 60, "the pause to be shown")
         waiting = [row for row in it.cli("referrals", "list", json=True) if row["partner"] == "PUBPACS"]
         assert {row["reason"] for row in waiting if row["delivered"] == 0} == {_shape(it, "PUBPACS")["reason"]}
         study = make_instances(5, seed="while it is paused")

@@ -168,4 +168,4 @@ def test_there_is_nothing_to_send_again(folder: Path) -> None:
     assert done.code == 1
     assert "nothing was delivered that is not confirmed" in done.out
     fails(cli(folder, "referrals", "resend", "99"), 2, "no referral 99")
-    fails(cli(folder, "referrals", "resend"), 2, "IDS")
+    fails(cli(folder, "referrals", "resend"), 2, "REFERRAL")

@@ -238,7 +238,7 @@ def test_a_result_is_taken_in_part(tmp_path: Path) -> None:
 
     with Script(says) as script:
         requestor, partner = scripted(script, tmp_path)
-        result = requestor.commit(partner, "1.2.9", REFERENCES)
+        result = requestor.commit(partner, "1.2.9", REFERENCES, lambda: False)
     assert result == Report("1.2.9", (REFERENCES[0],), ((REFERENCES[1], 0x0112),))
     assert script.messages[1]["Status"] == 0
 
@@ -291,8 +291,8 @@ def test_a_request_that_is_refused(tmp_path: Path) -> None:
     with Script(lambda script, message: script.respond(message, 0x0213)) as script:
         requestor, partner = scripted(script, tmp_path)
         with pytest.raises(PartnerError, match="0213H"):
-            requestor.commit(partner, "1.2.9", REFERENCES)
+            requestor.commit(partner, "1.2.9", REFERENCES, lambda: False)
     with Script(lambda script, message: None, accepts=None) as script:
         requestor, partner = scripted(script, tmp_path)
         with pytest.raises(ContextMissing):
-            requestor.commit(partner, "1.2.9", REFERENCES)
+            requestor.commit(partner, "1.2.9", REFERENCES, lambda: False)

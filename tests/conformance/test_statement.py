@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dicomnode import errors
-from dicomnode.config.model import Limits
+from dicomnode.config.parts import Limits
 from dicomnode.dicom.keywords import show
 from dicomnode.net import suboperations
 from dicomnode.rules import contexts, keys, negotiated

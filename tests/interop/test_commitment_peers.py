@@ -78,7 +78,7 @@ def test_orthanc_tells_what_it_commits_to(archive: Orthanc, tmp_path: Path) -> N
     requestor, partner = ask(tmp_path, archive.port)
     with Receiver(accept=lambda abstract, syntaxes: syntaxes[0]) as receiver:
         archive.add_modality("REFERNODE", "REFERNODE", LOCAL, receiver.port)
-        result = requestor.commit(partner, "1.2.3.9", asked)
+        result = requestor.commit(partner, "1.2.3.9", asked, lambda: False)
         if result is None:  # it opens an association for it
             receiver.wait_until(lambda: bool(receiver.events), 20, "the result")
             (event,), (called,) = receiver.events, receiver.requests

@@ -36,7 +36,15 @@ def node(start_node: Callable[..., Node], hospital: Orthanc, transport: Transpor
             "may": ["store", "find", "move"],
         }
         config = changed(default_config(pubpacs=hospital.port), {"partners": {"PACS": pacs}})
-        yield start_node(transport.configured(config))
+        yield start_node(_told_by_its_certificate(transport.configured(config), transport))
+
+
+def _told_by_its_certificate(config: dict[str, Any], transport: Transport) -> dict[str, Any]:
+    """Over TLS, the hospital and the private PACS are known by their key and their name, whoever calls."""
+    if transport.peer is None:
+        return config
+    own = {"tls": {"spki": transport.peer.spki, "names": [LOCAL]}}
+    return changed(config, {"partners": {"PUBPACS": own, "PACS": own}})
 
 
 def _state(node: Node, study: str) -> str:

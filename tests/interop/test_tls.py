@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests import dcmtk, wire
 from tests.certificates import Authority, Identity
@@ -36,9 +38,38 @@ def hospital(tmp_path_factory: pytest.TempPathFactory, stranger: Identity) -> It
         yield it
 
 
+@dataclass(frozen=True)
+class Others:
+    """Further certificates of the same authority: a modality's own, and one that it has revoked since."""
+
+    ct: Identity
+    revoked: Identity
+    crl: Path
+
+
 @pytest.fixture(scope="module")
-def node(start_node: Callable[..., Node], tls: Transport, hospital: dcmtk.StoreSCP) -> Node:
-    return start_node(tls.configured(default_config(pubpacs=hospital.port)))
+def others(authority: Authority) -> Others:
+    revoked = authority.issue("door-revoked")
+    return Others(authority.issue("door-ct"), revoked, authority.revoked(revoked, name="door"))
+
+
+@pytest.fixture(scope="module")
+def node(
+    start_node: Callable[..., Node],
+    tls: Transport,
+    hospital: dcmtk.StoreSCP,
+    others: Others,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Node:
+    secret = tmp_path_factory.mktemp("secret") / "passcode"
+    secret.touch(0o600)
+    secret.write_text("s3cret\n")
+    partners = {
+        "PEAK_CT": {"tls": {"spki": others.ct.spki}},
+        "PEAK_WS": {"may": ["store"], "user": {"name": "peak", "passcode": str(secret)}},
+    }
+    config = tls.configured(default_config(pubpacs=hospital.port))
+    return start_node(changed(config, {"node": {"tls": {"crl": str(others.crl)}}, "partners": partners}))
 
 
 def echo(port: int, options: tuple[object, ...] = (), calling: str = "CT1") -> dcmtk.Done:
@@ -66,13 +97,13 @@ def test_one_that_speaks_tls_only_is_refused_in_clear(node: Node) -> None:
     assert row["why"] == "this partner may call over TLS only"
 
 
-def test_the_line_that_would_admit_it_from_elsewhere_still_says_tls(node: Node, tls: Transport) -> None:
+def test_the_line_that_would_admit_it_from_elsewhere(node: Node, tls: Transport) -> None:
     with pytest.raises(wire.Rejected):
         wire.echo(LOCAL, tls.port(node), "REFERNODE", "RAD_WS", wrap=tls.wrap, source_address="127.0.0.2")
     rows = node.cli("partners", "refused", json=True)
     (row,) = [row for row in rows if row["address"] == "127.0.0.2"]
     assert row["why"] == "address not allowed"
-    assert "tls: true" in row["yaml"]
+    assert yaml.safe_load(row["yaml"]) == {"partners": {"RAD_WS": {"address": [LOCAL, "127.0.0.2"]}}}
 
 
 @pytest.mark.parametrize("who", ["nobody", "a stranger", "in clear"])
@@ -85,6 +116,68 @@ def test_without_a_certificate_there_is_nothing_to_be_had(
     assert echo(tls.port(node), options).code != 0
     assert tls.peer
     assert echo(tls.port(node), tls.peer.dcmtk).code == 0, "and the others are served"
+
+
+def test_a_partner_comes_with_its_own_certificate(
+    node: Node, tls: Transport, others: Others, tmp_path: Path
+) -> None:
+    """Another's is good, and of no use; and where a partner needs none, it does not come with somebody else's."""
+    assert tls.peer
+    paths, port = make_study(tmp_path, slices=1, seed="own"), tls.port(node)
+    for paper, is_its_own in ((tls.peer, False), (others.ct, True)):
+        done = dcmtk.storescu(port, paths, calling="PEAK_CT", called="REFERNODE", options=paper.dcmtk)
+        assert (done.code == 0) == is_its_own, done.text
+        assert ("Calling AE Title Not Recognized" in done.text) != is_its_own
+        kept = [row["study_instance_uid"] for row in node.cli("studies", "list", json=True)]
+        assert (read_sample(paths[0]).study in kept) == is_its_own
+    assert "Calling AE Title Not Recognized" in echo(port, others.ct.dcmtk, "CT1").text
+
+
+def test_a_user_says_name_and_passcode(node: Node, tls: Transport, tmp_path: Path) -> None:
+    assert tls.peer
+    paths = make_study(tmp_path, slices=1, seed="user")
+    for user, code in (
+        (("-usr", "peak", "-pwd", "s3cret"), 0),
+        (("-usr", "peak", "-pwd", "s3cret", "-rsp"), 0),
+        (("-usr", "peak", "-pwd", "wrong"), 1),
+        (("-usr", "peak"), 1),
+        ((), 1),
+    ):
+        options = (*tls.peer.dcmtk, *user)
+        done = dcmtk.storescu(tls.port(node), paths, calling="PEAK_WS", called="REFERNODE", options=options)
+        assert bool(done.code) == bool(code), done.text
+    assert "s3cret" not in node.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        ("revoked", "it has been revoked"),
+        ("expired", "it has expired"),
+        ("not yet", "it is not valid yet"),
+        ("self-signed", "does not have the certificate of its issuer"),
+        ("for servers", "unsuitable certificate purpose"),
+    ],
+)
+def test_a_certificate_that_is_not_accepted_ends_in_the_handshake(
+    node: Node, tls: Transport, others: Others, authority: Authority, tmp_path: Path, who: str, why: str
+) -> None:
+    port, alone = tls.port(node), Authority(tmp_path, "self-signed")
+    paper = {
+        "revoked": lambda: others.revoked,
+        "expired": lambda: authority.issue("door-expired", days=-1),
+        "not yet": lambda: authority.issue("door-not-yet", begins="20990101000000Z"),
+        "self-signed": lambda: Identity(alone.certificate, tmp_path / "self-signed.ca.key", authority.certificate),
+        "for servers": lambda: authority.issue("door-server", extensions=["extendedKeyUsage=serverAuth"]),
+    }[who]()
+    assert echo(port, paper.dcmtk).code != 0
+    assert tls.peer
+    assert echo(port, tls.peer.dcmtk).code == 0, "and the others are served"
+
+    def noted() -> bool:
+        return any(why in row["why"] for row in node.cli("partners", "refused", json=True))
+
+    node.wait_until(noted, 5, "the failed handshake to be on record")
 
 
 OLD = ("-cipher", "ALL:@SECLEVEL=0")
@@ -175,20 +268,30 @@ def test_faulty_papers_are_named_by_check_and_refused_at_a_start(tls: Transport,
         assert f"node.tls.key: there is no file {tmp_path / 'none.key'}" in told.err
 
 
-def test_renewed_papers_count_from_the_next_reload(node: Node, tls: Transport, authority: Authority) -> None:
-    """And those that do not fit are refused as a whole: the node goes on as it is."""
+def test_renewed_papers_count_within_seconds_and_end_nothing(
+    node: Node, tls: Transport, authority: Authority
+) -> None:
+    """Those that do not fit are refused: the node goes on as it is, and says so."""
     assert tls.node
     before = served(tls, node)
-    other = authority.issue("door-node")
-    assert other == tls.node
-    assert served(tls, node) == before
-    assert node.cli("reload").code == 0
-    node.wait_until(lambda: served(tls, node) != before, 10, "the new certificate to be shown")
-    tls.node.key.write_bytes(authority.issue("unfit").key.read_bytes())
+    with wire.Association(LOCAL, tls.port(node), "REFERNODE", "CT1", _ECHO, wrap=tls.wrap) as open_:
+        assert authority.issue("door-node") == tls.node
+        renewed = lambda: all(served(tls, node) != before for _ in range(12))  # noqa: E731 - by each acceptor
+        node.wait_until(renewed, 20, "the new certificate to be shown")
+        assert open_.echo() == 0
+        now = served(tls, node)
+        tls.node.key.write_bytes(authority.issue("unfit").key.read_bytes())
+        stays = "the certificate files in use stay: node.tls.key: is not the key of"
+        node.wait_until(lambda: served(tls, node) == now and stays in node.log.read_text(), 20, "the refusal")
+        assert open_.echo() == 0
     told = node.cli("reload")
     assert told.code == 2
     assert "node.tls.key: is not the key of" in told.err
-    assert served(tls, node) != before
+    assert "the certificate files cannot be used" in node.cli("status").out
+    assert served(tls, node) == now
+
+
+_ECHO = [(wire.VERIFICATION, [wire.IMPLICIT_LE])]
 
 
 def served(tls: Transport, node: Node) -> str:

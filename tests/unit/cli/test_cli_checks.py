@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +15,14 @@ import pytest
 from dicomnode.cli import checks
 from dicomnode.cli.checks import CHECKS, Finding, Patient, State, examine
 from dicomnode.config import certificates
-from dicomnode.config.model import Tls
+from dicomnode.config.parts import Tls
 from dicomnode.errors import Unreachable
 from dicomnode.net.requestor import Requestor
-from dicomnode.operations.ports import Node, now
+from dicomnode.operations.outbox import Outbox
+from dicomnode.operations.ports import AuditMessage, Node, now
 from dicomnode.run import premises
-from dicomnode.store import damaged, integrity
+from dicomnode.store import audit, damaged, integrity
+from dicomnode.store.audit import Event
 from dicomnode.store.database import Database, execute
 from tests import fakes
 from tests.certificates import Authority
@@ -53,9 +55,32 @@ def only(it: Patient, check: str, state: State = State.PROBLEM) -> Finding:
     return found
 
 
+def test_a_collector_that_takes_nothing(build: Callable[..., Node]) -> None:
+    tls = "tls: {bind: 127.0.0.1:2762, certificate: a.pem, key: a.key, ca: ca.pem}, audit: {collector: 'syslog:6514'}"
+    node = build(fakes.CONFIG.replace("node: {", f"node: {{{tls}, "), clock=now)
+
+    def said() -> list[Finding]:
+        return [each for each in examine(patient(node)) if each.check == "audit"]
+
+    assert [(each.state, each.text) for each in said()] == [(State.OK, "0 entries wait for the collector")]
+    box = Outbox(Away(), node)
+    node.database.write(lambda: audit.record(Event(now(), "lane changed", "")))
+    box.send()
+    (found,) = said()
+    assert found.state is State.PROBLEM
+    assert found.text.startswith("2 entries wait for the collector, which has taken none for ")
+
+
+class Away:
+    """A collector that nobody can reach."""
+
+    def deliver(self, messages: Sequence[AuditMessage]) -> None:
+        raise Unreachable("it is away")
+
+
 def test_a_node_that_is_well(node: Node) -> None:
     assert wrong(patient(node, deep=True)) == []
-    assert {each.check for each in examine(patient(node))} == set(CHECKS) - {"TLS", "partners"}
+    assert {each.check for each in examine(patient(node))} == set(CHECKS) - {"TLS", "audit", "partners"}
 
 
 def test_before_its_first_start(node: Node, tmp_path: Path) -> None:
@@ -97,27 +122,27 @@ def test_a_port_that_somebody_else_has(node: Node) -> None:
 
 
 @pytest.mark.parametrize(("days", "state"), [(29, State.WARNING), (-1, State.PROBLEM)])
-@pytest.mark.parametrize("which", ["valid_until", "authorities_until"])
+@pytest.mark.parametrize("which", ["certificate", "ca", "crl"])
 def test_papers_that_end(
     days: int, state: State, which: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    today = datetime.now(UTC).date()
-    for each in ("valid_until", "authorities_until"):
-        until = today + timedelta(days=days if each == which else 31)
-        monkeypatch.setattr(certificates, each, lambda _, until=until: until)
-    paper = tmp_path / "paper.pem"
-    tls = SimpleNamespace(certificate=paper, ca=paper, bind_host="127.0.0.1", bind_port=0)
-    config = SimpleNamespace(node=SimpleNamespace(tls=tls))
+    today = datetime.now(UTC)
+    ends = {key: today + timedelta(days=days if key == which else 31) for key in ("certificate", "ca", "crl")}
+    papers = [certificates.Paper(key, key, tmp_path / key, round(end.timestamp() * 1e6)) for key, end in ends.items()]
+    monkeypatch.setattr(certificates, "papers", lambda _: papers)
+    monkeypatch.setattr(certificates, "faults", lambda _: ())
+    config = SimpleNamespace(node=SimpleNamespace(tls=object()))
     found = [each for each in checks.papers(SimpleNamespace(config=config)) if each[0] is not State.OK]  # type: ignore[arg-type]
     assert [each[0] for each in found] == [state]
+    assert found[0][1].startswith(f"{which} ({which}) is valid until")
 
 
 def test_papers_as_they_are(authority: Authority) -> None:
     papers = authority.issue("doctor", days=60)
     tls = Tls(bind_host="127.0.0.1", bind_port=2762, certificate=papers.certificate, key=papers.key, ca=papers.ca)
     today = datetime.now(UTC).date()
-    assert certificates.authorities_until(tls) == today + timedelta(days=30)
-    assert certificates.valid_until(tls) == today + timedelta(days=60)
+    ends = {paper.key: certificates.last_day(paper.until) for paper in certificates.papers(tls)}
+    assert ends == {"certificate": today + timedelta(days=60), "ca": today + timedelta(days=30)}
 
 
 def test_an_index_that_is_marked(node: Node) -> None:

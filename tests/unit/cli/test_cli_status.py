@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from dicomnode.cli import main
 from dicomnode.cli.status import _look, _needs
 from dicomnode.errors import DicomnodeError
-from dicomnode.operations import refer
+from dicomnode.operations import outbox, refer
 from dicomnode.operations.ports import Node
-from dicomnode.store import audit, commitments, lanes, queue
+from dicomnode.store import audit, commitments, lanes, queue, space
 from dicomnode.store.audit import Event
 from dicomnode.store.commitments import State
 from dicomnode.store.database import execute
@@ -139,6 +139,19 @@ def test_a_partner_that_is_off_is_left_an_hour(node: Node) -> None:
     assert needs(node) == []
     node.clock.advance(3700)
     assert "it is off" in needs(node)[0]
+
+
+def test_a_collector_that_takes_nothing_needs_a_person(build: Callable[..., Node]) -> None:
+    tls = "tls: {bind: 127.0.0.1:2762, certificate: a.pem, key: a.key, ca: ca.pem}, audit: {collector: 'syslog:6514'}"
+    node = build(fakes.CONFIG.replace("node: {", f"node: {{{tls}, "))
+    assert _look(node).unsent == outbox.Backlog(0, 0, 0)
+    node.database.write(lambda: audit.record(Event(node.clock(), "lane changed", "")))
+    assert not any("audit message" in each for each in needs(node)), "what is to be sent needs nobody"
+    node.database.write(lambda: space.put("audit failing since", node.clock()))
+    assert isinstance(node.clock, fakes.FakeClock)
+    node.clock.advance(7200)
+    (said,) = (each for each in needs(node) if "audit message" in each)
+    assert said.startswith("1 audit message not at the collector, which has taken none for 2 hours")
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dicomnode.config.conditions import placed
 from dicomnode.config.load import _KEYS, _TOP, LARGEST, line_of, load, parse
-from dicomnode.config.model import Tls
+from dicomnode.config.parts import Tls
 from dicomnode.errors import ConfigurationError, Fault
 
 SHIPPED = Path(__file__).parents[3] / "config"
@@ -62,7 +63,8 @@ def test_the_base_of_these_tests_is_valid() -> None:
     assert config.partners["PUBPACS"].display == "PUBPACS@10.9.0.5:104"
     assert config.node.data == Path("/etc/dicomnode/data")
     assert (config.node.bind_host, config.node.bind_port) == ("0.0.0.0", 11112)
-    assert config.routes[0].when == {"called": ("TO_GENERAL",), "modality": ("CT", "MR")}
+    when = [(each.attribute, each.values) for _, each in placed(config.routes[0].when, ())]
+    assert when == [("called", ("TO_GENERAL",)), ("modality", ("CT", "MR"))]
 
 
 ALONE = [
@@ -125,6 +127,12 @@ ALONE = [
     ("address: 10.1.0.0/24", "address: 10.1.0.5/24", "partners.CT1.address", 15, "write 10.1.0.0/24"),
     ("address: 10.1.0.0/24", "address: [10.1.0.1, ct1]", "partners.CT1.address.1", 15, "neither an IP"),
     ("address: 10.1.0.0/24", "host: ct1.example", "partners.CT1", 13, "node.bind is public"),
+    ("host: 10.9.0.5", "host: 0x7f000001", "partners.PUBPACS.host", 19, "neither a host name nor an IP address"),
+    ("host: 10.9.0.5", "host: 127.1", "partners.PUBPACS.host", 19, "neither a host name nor an IP address"),
+    ("host: 10.9.0.5", "host: 0x7f.0.0.1", "partners.PUBPACS.host", 19, "neither a host name nor an IP address"),
+    ("host: 10.9.0.5", "host: 0.0.0.0", "partners.PUBPACS.host", 19, "nobody's address"),
+    ("host: 10.9.0.5", "host: '::'", "partners.PUBPACS.host", 19, "nobody's address"),
+    ("may: [store]", "confirm: {find: 'QR@0.0.0.0:104'}", "partners.CT1.confirm.find", 16, "nobody's address"),
     ("address: 10.1.0.0/24", "address: 10.1.0.1\n    port: 104", "partners.CT1.port", 16, "without host"),
     ("may: [store]", "may: [stroe]", "partners.CT1.may.0", 16, "did you mean 'store'"),
     ("may: [store]", "window: 22:00-24:00", "partners.CT1.window", 16, "22:00-06:00"),
@@ -132,9 +140,11 @@ ALONE = [
     ("may: [store]", "confirm: {by: fax}", "partners.CT1.confirm.by", 16, "unknown value 'fax'"),
     ("may: [store]", "confirm: {find: QR:104}", "partners.CT1.confirm.find", 16, "AETITLE@HOST:PORT"),
     ("may: [store]", "confirm: {results_from: [X]}", "partners.CT1.confirm.results_from.0", 16, "unknown partner"),
-    ("may: [store]", "coerce: {}", "partners.CT1.coerce", 16, "is not available in this version"),
+    ("may: [store]", "coerce: {patient_id: }", "partners.CT1.coerce.patient_id", 16, "has no value"),
+    ("may: [store]", "tls: {spki: 12}", "partners.CT1.tls.spki", 16, "64 hexadecimal digits"),
     ("may: [store]", "max_associations: 0", "partners.CT1.max_associations", 16, "from 1 to 10000"),
     ("may: [store]", "tls: on", "partners.CT1.tls", 16, "neither true nor false"),
+    ("data: ./data", "audit: {collector: 'syslog:6514'}", "node.audit", 5, "goes over TLS alone"),
     ("may: [store]", "tls: true", "node.tls", 1, "CT1 speaks TLS only: give it bind, certificate, key"),
     ("port: 104", "prot: 104\n    port: 104", "partners.PUBPACS.prot", 20, "did you mean 'port'"),
     ("port: 104", "port: 0104", "partners.PUBPACS.port", 20, "write 104"),
@@ -154,10 +164,10 @@ ALONE = [
     ("modality: [CT, MR]", "modalty: CT", "routes.0.when.modalty", 26, "did you mean 'modality'"),
     ("modality: [CT, MR]", "modality: []", "routes.0.when.modality", 26, "empty list"),
     ("modality: [CT, MR]", "modality: [CT, {a: b}]", "routes.0.when.modality.1", 26, "one text"),
-    ("to: [PUBPACS]", "to: {PUBPACS: 1}", "routes.0.to", 27, "not a map"),
+    ("to: [PUBPACS]", "to: {PUBPACS: 1}", "routes.0.to", 27, "a list of partners"),
     ("to: [PUBPACS]", "to: [PUBPACS, PUBPAX]", "routes.0.to.1", 27, "did you mean 'PUBPACS'"),
     ("    to: [PUBPACS]\n", "", "routes.0.to", 22, "is missing"),
-    ("to: [PUBPACS]", "to: [PUBPACS]\n    consent: true", "routes.0.consent", 28, "is not available in this version"),
+    ("to: [PUBPACS]", "to: [PUBPACS]\n    consent: true", "routes.0.consent", 28, "none, required"),
     ("to: [PUBPACS]", "to: [PUBPACS]\n    only: [CT]", "routes.0.only", 28, "map of attributes"),
     ("wait: 60s", "wait: {CT: 0s}", "routes.0.wait", 28, "more than 0s"),
     ("wait: 60s", "wait: {}", "routes.0.wait", 28, "a map of modalities to durations"),
@@ -175,7 +185,7 @@ ALONE = [
     ("data: ./data", 'data: "\\UFFFFFFFF"', "", 0, "escape"),
     ("data: ./data", "data: a\x00", "", 5, "control character"),
     ("data: ./data", "[a]: b", "", 5, "a key is one word"),
-    ("data: ./data", "data: [[[[[[[[[[]]]]]]]]]]", "", 5, "nested"),
+    ("data: ./data", "data: [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]", "", 5, "nested"),
 ]
 
 
@@ -366,9 +376,9 @@ def test_a_public_site_may_store_where_a_flow_begins_at_public() -> None:
     assert parse(text, Path("a.yaml")).flows[1].source == "public"
 
 
-@pytest.mark.parametrize("file", ["dicomnode.yaml", "examples/fan-out.yaml", "examples/store-only.yaml"])
+@pytest.mark.parametrize("file", ["dicomnode", "examples/fan-out", "examples/failover", "examples/store-only"])
 def test_the_shipped_files_load(file: str) -> None:
-    config = load(SHIPPED / file)
+    config = load(SHIPPED / f"{file}.yaml")
     assert config.partners
     assert config.node.data == (SHIPPED / file).parent / "data"
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from dicomnode.config.conditions import Conditions
 from dicomnode.config.load import load, parse
-from dicomnode.config.model import Flow, Limits, Node, NodeConfig, Partner, Route, Site
+from dicomnode.config.model import Flow, Node, NodeConfig, Partner, Route, Site
+from dicomnode.config.parts import Limits
 
 SHIPPED = Path(__file__).parents[3] / "config" / "dicomnode.yaml"
 
@@ -46,11 +48,15 @@ def test_every_default() -> None:
                 "address_associations": None,
                 "silent": 20,
                 "scrub": 10_000_000,
+                "pull": 300.0,
                 "answers": None,
             },
             "watermarks": {"associations": 2_000_000_000, "instances": 500_000_000},
             "retention": {"after": None, "free": None, "committed": False},
+            "audit": None,
+            "operators": 1,
         },
+        "issuers": {},
         "sites": {},
         "flows": ({"source": "private", "destination": "public"},),
         "partners": {},
@@ -65,7 +71,7 @@ def test_the_defaults_of_the_parts() -> None:
     assert partner.tls is False
     assert Site(key="harbour", sector="private").name == "harbour"
     route = Route(name="a", to=("B",))
-    assert (route.when, route.only, route.wait, route.sources) == ({}, {}, 300.0, ())
+    assert (route.when, route.only, route.wait, route.sources) == (Conditions(), Conditions(), 300.0, ())
 
 
 def test_the_shipped_file_shows_the_defaults_of_limits() -> None:

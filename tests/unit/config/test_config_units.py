@@ -61,6 +61,7 @@ MEANT: list[tuple[Callable[[Any], Any], Any, Any]] = [
     (units.uid, "1.2.840.10008.0", "1.2.840.10008.0"),
     (units.host, "pacs.example", "pacs.example"),
     (units.host, "fe80::1", "fe80::1"),
+    (units.host, "a" * 63 + ".b_c", "a" * 63 + ".b_c"),
     (units.bind, "127.0.0.1:11112", ("127.0.0.1", 11112)),
     (units.bind, "[::]:104", ("::", 104)),
     (units.bind, "localhost:104", ("localhost", 104)),
@@ -91,6 +92,7 @@ MEANINGLESS: list[tuple[Callable[[Any], Any], Any]] = [
     *((units.ae_title, written) for written in ("", " A", "A ", "A\\B", "A\nB", "A\x7f", "É", "A" * 17, ["A"])),
     *((units.uid, written) for written in ("1", "1..2", "1.02", "1.2.", "1.a", "1." + "2" * 63)),
     *((units.host, written) for written in ("a b", "10.0.0.300", "10.0.0.0/8", "a:b", "fe80::1%eth0", "-a", "a" * 254)),
+    *((units.host, written) for written in ("a..b", "a.", ".a", "a-.b", "a" * 64, "a." * 126 + "aa")),
     *((units.bind, written) for written in ("104", ":104", "a:", "a:b", "::1:104", "[::1]", "[a", "a:0", "a b:1")),
     *((units.network, written) for written in ("10.1.0.5/24", "10.0.0.0/33", "pacs", "10.1", "", "167772160")),
 ]  # fmt: skip

@@ -8,6 +8,8 @@ import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pydicom
@@ -15,11 +17,14 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicomnode.config.model import NodeConfig, Partner
-from dicomnode.dicom import rewrite
+from dicomnode.dicom import part10, rewrite
+from dicomnode.dicom.deflate import inflate
+from dicomnode.dicom.part10 import Origin
 from dicomnode.errors import ContextMissing, InstanceError, Unreadable
 from dicomnode.net.reading import Reader
 from dicomnode.net.requestor import Requestor
 from dicomnode.operations.ports import Outgoing
+from dicomnode.rules.coercion import Coercion, Request
 from tests import fakes
 from tests.node import wait_until
 from tests.receiver import Receiver
@@ -64,7 +69,7 @@ def send(tmp_path: Path, receiver: Receiver) -> Iterator[Callable[..., list[obje
             for one, two in zip(instances, (*instances[1:], None), strict=True):
                 try:
                     results.append(link.send(one, following=two))
-                except (ContextMissing, Unreadable) as error:
+                except (ContextMissing, Unreadable) as error:  # NotCoerced among them
                     results.append(str(error))
         return results
 
@@ -276,3 +281,107 @@ def test_an_end_while_pixels_are_decompressed_ends_that(put: Callable[[str], Out
     reader._thread.join(30)
     assert not reader._thread.is_alive()
     assert reader._decoder._running is None
+
+
+# -- coerced -----------------------------------------------------------------------------------------------------------
+
+COERCION = Coercion(
+    *("A1234563", "HKID", "HARBOUR", True, "HARBOUR-RIS", "Harbour", None, "REFERNODE", "Harbour"),
+    *(datetime(2026, 9, 21, tzinfo=UTC), (("CT1", "big5"),)),
+)
+CHINESE = replace(COERCION, institution="海港", request=Request("1", "", "", "胸部", ""))
+COERCED = {
+    "CT_small.dcm": (EXPLICIT, IMPLICIT),
+    "MR_small_expb.dcm": ("1.2.840.10008.1.2.2", EXPLICIT),
+    "image_dfl.dcm": ("1.2.840.10008.1.2.1.99", IMPLICIT),
+    "rtplan.dcm": (IMPLICIT, EXPLICIT),
+    "JPEG2000.dcm": ("1.2.840.10008.1.2.4.91",),
+    "MR_small_RLE.dcm": ("1.2.840.10008.1.2.5", EXPLICIT, IMPLICIT),
+    "emri_small_RLE.dcm": ("1.2.840.10008.1.2.5", IMPLICIT),
+}
+"""Each as it is stored, and as it is made."""
+
+
+def coerced(instance: Outgoing, coercion: Coercion = CHINESE) -> Outgoing:
+    return replace(instance, coercion=coercion)
+
+
+@pytest.mark.parametrize(("name", "taken"), [(name, each) for name, taken in COERCED.items() for each in taken])
+def test_what_is_coerced_arrives_so_in_whatever_is_taken(
+    send: Callable[..., list[object]], put: Callable[[str], Outgoing], receiver: Receiver, name: str, taken: str
+) -> None:
+    receiver.accept = only(taken)
+    instance = put(name)
+    assert send(coerced(instance), coerced(instance, COERCION), transcode="decompress") == [0, 0]
+    before = pydicom.dcmread(FILES[name])
+    for arrived, institution in zip(receiver.received, ("海港", "Harbour"), strict=True):
+        assert arrived.transfer_syntax == taken
+        after = _read_all(arrived.dataset, taken)
+        assert (after.PatientID, after.IssuerOfPatientID) == ("A1234563", "HKID")
+        if before.get("PatientID"):
+            assert after.OtherPatientIDsSequence[-1].PatientID == before.PatientID
+        assert after.SOPInstanceUID == before.SOPInstanceUID == instance.sop_instance_uid
+        assert (after.get("PatientName"), after.get("Rows")) == (before.get("PatientName"), before.get("Rows"))
+        if not before.get("InstitutionName"):
+            assert after.InstitutionName == institution
+        if taken == instance.transfer_syntax_uid and "PixelData" in before:
+            assert after.PixelData == before.PixelData
+
+
+def _read_all(dataset: bytes, syntax: str) -> Dataset:
+    """As `read`; of a deflated dataset, pydicom wants the group length of its header."""
+    return read(inflate(dataset), EXPLICIT) if syntax.endswith(".99") else read(dataset, syntax)
+
+
+def test_what_needs_no_change_is_byte_for_byte_what_it_was(
+    send: Callable[..., list[object]], put: Callable[[str], Outgoing], receiver: Receiver
+) -> None:
+    nothing = replace(COERCION, patient_id="", issuer="", says_issuers=False, institution="")
+    names = ["CT_small.dcm", "MR_small_expb.dcm", "JPEG2000.dcm", "rtplan.dcm"]
+    assert send(*(coerced(put(name), nothing) for name in names)) == [0] * 4
+    assert [each.dataset for each in receiver.received] == [dataset_of(FILES[name]) for name in names]
+
+
+def test_what_cannot_be_coerced_is_held_back_and_the_next_one_goes(
+    send: Callable[..., list[object]], put: Callable[[str], Outgoing], receiver: Receiver
+) -> None:
+    """Nothing of it is on the wire, and nobody is told that the partner did not take it."""
+    garbled = _named(put("CT_small.dcm"), b"\x1b%Z\xb4\xfa", "CT1")
+    result, status = send(coerced(garbled), put("MR_small.dcm"))
+    assert str(result).startswith("the copy that the partner is to have cannot be made: the text in (0010,0010) is not")
+    assert status == 0
+    assert len(receiver.requests) == 1
+
+
+def _named(stored: Outgoing, name: bytes, partner: str) -> Outgoing:
+    """The same instance of a patient who is called so, from a partner."""
+    raw = dataset_of(stored.path)
+    old = b"CompressedSamples^CT1 "
+    assert old in raw
+    raw = raw.replace(old, name.ljust(len(old)))
+    uids = stored.sop_class_uid, stored.sop_instance_uid, stored.transfer_syntax_uid
+    stored.path.write_bytes(part10.encode(*uids, Origin(partner, "harbour", 0, partner, "US")) + raw)
+    return replace(stored, size=len(raw), sha256=hashlib.sha256(raw).hexdigest())
+
+
+def test_the_sender_s_character_set_is_that_of_who_sent_it(
+    send: Callable[..., list[object]], put: Callable[[str], Outgoing], receiver: Receiver
+) -> None:
+    """By what the file says of where it came from: CT1 declares Latin-1, as all its make, and sends Big5."""
+    for partner, name in {"CT1": "測^測", "PEAK_CT": "´ú^´ú"}.items():
+        instance = _named(put("CT_small.dcm"), b"\xb4\xfa^\xb4\xfa", partner)
+        assert send(coerced(instance)) == [0]
+        assert read(receiver.received[-1].dataset, EXPLICIT).PatientName == name
+
+
+@pytest.mark.parametrize("damage", ["last byte", "shorter", "longer", "its middle"])
+@pytest.mark.parametrize("name", ["CT_small.dcm", "JPEG2000.dcm", "image_dfl.dcm", "rtplan.dcm", "RG3_UNCR.dcm"])
+def test_the_end_of_a_damaged_file_is_never_sent_coerced(
+    send: Callable[..., list[object]], put: Callable[[str], Outgoing], receiver: Receiver, name: str, damage: str
+) -> None:
+    instance, sound = put(name), put("MR_small.dcm")
+    _damage(instance, damage)
+    result, status = send(coerced(instance), sound)
+    assert "our own file" in str(result)
+    assert status == 0
+    assert [each.sop_instance for each in receiver.received] == [sound.sop_instance_uid]

@@ -14,6 +14,7 @@ from pynetdicom.dimse_primitives import C_FIND
 
 from dicomnode.errors import BadIdentifier, OutOfResources
 from dicomnode.net import find_scp
+from dicomnode.operations import trail
 from dicomnode.operations.find import Answers, Question
 from dicomnode.rules.contexts import IMPLICIT_LE, STUDY_ROOT_FIND
 from dicomnode.rules.matching import Model
@@ -32,6 +33,8 @@ class Caller:
         self.partner, self.node = SimpleNamespace(charset=""), object()
         self.features = {STUDY_ROOT_FIND: Features(fuzzy=True)}
         self.requestor = SimpleNamespace(ae_title="RAD_WS")
+        self.caller = SimpleNamespace(address="10.1.0.30")
+        self.told: list[tuple[trail.Asked, str, int]] = []
         self.dimse = self.reactor = self
         self.cancel_req: dict[int, object] = {}
         self.sent: list[tuple[int, list[bytes]]] = []
@@ -66,7 +69,12 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Caller]:
             caller.question = question
             return Answers(pages(stopped), all_supported)
 
+        def told(asked: trail.Asked, _: object, address: str, status: int, node: object) -> None:
+            assert caller.final.Status == status, "it was told before it was answered"
+            caller.told.append((asked, address, status))
+
         monkeypatch.setattr(find_scp, "find", find)
+        monkeypatch.setattr(trail, "query", told)
         request = C_FIND()
         request.MessageID, request.AffectedSOPClassUID = OURS, STUDY_ROOT_FIND
         request.Identifier = BytesIO(query("STUDY", {"PatientID": ""}, syntax=IMPLICIT_LE))
@@ -75,6 +83,16 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Caller]:
         return caller
 
     return asked
+
+
+def test_that_it_was_asked_is_told_when_it_is_answered(ask: Callable[..., Caller]) -> None:
+    def refused(_: object) -> Iterator[list[bytes]]:
+        raise BadIdentifier("no level")
+        yield []
+
+    asked = trail.Asked(STUDY_ROOT_FIND, IMPLICIT_LE, query("STUDY", {"PatientID": ""}, syntax=IMPLICIT_LE))
+    assert ask(lambda _: iter([])).told == [(asked, "10.1.0.30", 0x0000)]
+    assert ask(refused).told == [(asked, "10.1.0.30", 0xA900)]
 
 
 def numbered(first: int, past: int) -> list[bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from dicomnode.net import request as requests
 from dicomnode.net.reactor import Broken
-from dicomnode.rules.admission import Caller
+from dicomnode.rules.admission import Caller, Claim
 
 _CALLER = Caller("CT1", "REFERNODE", "127.0.0.1")
 _APPLICATION = b"1.2.840.10008.3.1.1.1"
@@ -103,3 +103,50 @@ def test_what_pynetdicom_cannot_read_is_broken_and_nothing_worse(item: bytes) ->
     found = requests.examine(_request(_item(0x10, _APPLICATION), item))
     with contextlib.suppress(Broken):
         assert requests.decode(found, _CALLER).calling_ae_title == "CT1"
+
+
+# -- who its user is -------------------------------------------------------------------------------------------
+
+
+def _identity(kind: int, name: bytes, passcode: bytes = b"", *, answer: int = 0) -> bytes:
+    fields = struct.pack(">BBH", kind, answer, len(name)) + name + struct.pack(">H", len(passcode)) + passcode
+    return _item(0x58, fields)
+
+
+def _said(*identities: bytes) -> bytes:
+    user = _item(0x50, _item(0x51, struct.pack(">I", 16384)) + _item(0x52, b"1.2.3") + b"".join(identities))
+    return _request(_item(0x10, _APPLICATION), _context(1), user)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2, 3, 4, 5, 255])
+def test_a_user_identity_is_read_and_handed_to_nobody(kind: int) -> None:
+    name, secret = "prüfer".encode(), bytes(range(256)) * 255
+    found = requests.examine(_said(_identity(kind, name, secret, answer=1)))
+    assert found.claim == Claim(kind, True, name, secret)
+    assert secret[:256] not in found.items
+    assert not [x for x in requests.decode(found, _CALLER).user_information if "UserIdentity" in type(x).__name__]
+    assert repr(secret)[2:20] not in repr(found.claim)
+
+
+def test_who_says_nothing_of_a_user_claims_nothing() -> None:
+    assert requests.examine(_usual()).claim is None
+    claim = requests.examine(_said(_identity(2, b"", b""))).claim
+    assert claim == Claim(2, False, b"", b"")
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        (_item(0x58, b""),),
+        (_item(0x58, b"\2\0\0"),),
+        (_item(0x58, b"\2\0\0\4name"),),
+        (_item(0x58, b"\2\0\xff\xffname\0\1p"),),
+        (_item(0x58, b"\2\0\0\4name\0\2p"),),
+        (_item(0x58, b"\2\0\0\4name\0\1pq"),),
+        (_identity(2, b"name", b"p"), _identity(2, b"name", b"p")),
+    ],
+    ids=["empty", "short", "no second", "lying first", "lying second", "more", "two"],
+)
+def test_an_identity_that_does_not_add_up_is_none(identities: tuple[bytes, ...]) -> None:
+    with pytest.raises(Broken):
+        requests.examine(_said(*identities))

@@ -24,6 +24,7 @@ from dicomnode.operations.ports import Originator, Outgoing
 from dicomnode.rules.contexts import Proposal
 from tests import fakes
 from tests.node import wait_until
+from tests.patience import patient
 from tests.receiver import Receiver
 from tests.samples import Sample, make_instances
 from tests.upper_layer import ASSOCIATE_AC, C_STORE, RESPONSE, Associate, Channel
@@ -419,7 +420,7 @@ def test_a_partner_that_stops_taking_is_given_up(tmp_path: Path, put: Put) -> No
         begun = time.monotonic()
         with pytest.raises(AssociationLost):
             store(Requestor(known), known.partners["PUBPACS"], put(20_000_000))
-        assert 0.3 <= time.monotonic() - begun < 5
+        assert 0.3 <= time.monotonic() - begun < patient(5)
 
 
 def test_a_partner_that_takes_everything_and_answers_nothing_is_given_up(tmp_path: Path, put: Put) -> None:
@@ -428,7 +429,7 @@ def test_a_partner_that_takes_everything_and_answers_nothing_is_given_up(tmp_pat
         begun = time.monotonic()
         with pytest.raises(AssociationLost, match="did not answer in time"):
             store(Requestor(known), known.partners["PUBPACS"], put(100))
-        assert 0.3 <= time.monotonic() - begun < 5
+        assert 0.3 <= time.monotonic() - begun < patient(5)
 
 
 # -- partners that answer without end, or never quite ------------------------------------------------------------
@@ -509,7 +510,7 @@ def test_a_response_without_end_ends(line: tuple[channel.Channel, socket.socket]
     with saying(theirs, *pieces, every=every):
         said, seconds = ends(ours.receive_command)
     assert expected in said
-    assert seconds < 2.5
+    assert seconds < patient(2.5)
 
 
 def test_a_response_in_many_pieces_is_whole(line: tuple[channel.Channel, socket.socket]) -> None:
@@ -538,7 +539,7 @@ def test_an_answer_to_the_association_request_must_be_whole_in_time(
         begun = time.monotonic()
         with pytest.raises(Unreachable, match="in time"):
             ours.associate("A", "B", [Proposal(1, CT, (EXPLICIT,))])
-        assert time.monotonic() - begun < 2.5
+        assert time.monotonic() - begun < patient(2.5)
 
 
 RELEASES = {
@@ -554,7 +555,7 @@ def test_a_release_takes_no_longer_than_its_farewell(line: tuple[channel.Channel
     ours, theirs = line
     with saying(theirs, *pieces, every=every):
         _, seconds = ends(ours.release)
-    assert seconds < 1.5
+    assert seconds < patient(1.5)
     assert ours.is_closed
 
 
@@ -565,7 +566,7 @@ def test_a_release_that_nobody_takes_ends_too(line: tuple[channel.Channel, socke
         while True:
             ours._socket.send(bytes(1 << 20))
     _, seconds = ends(ours.release)
-    assert seconds < 1.5
+    assert seconds < patient(1.5)
 
 
 def test_a_small_object_leaves_together_with_its_command(tmp_path: Path, put: Put) -> None:
@@ -574,3 +575,8 @@ def test_a_small_object_leaves_together_with_its_command(tmp_path: Path, put: Pu
         instance = put(10_000)
         assert store(Requestor(known), known.partners["PUBPACS"], instance) == [0]
         assert partner.firsts[0] > 1000  # a command alone is shorter; how much comes at once is the kernel's affair
+
+
+def test_a_name_that_no_resolver_can_be_asked_for_is_unreachable() -> None:
+    with pytest.raises(Unreachable):
+        channel.Channel(("pacs..hospital", 104), connect=1, response=1)

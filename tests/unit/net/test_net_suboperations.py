@@ -42,7 +42,7 @@ def dimse() -> Dimse:
 def responses(dimse: Dimse, folder: Path, total: int, kind: type = C_MOVE) -> Responses:
     """Those of a plan of so many instances that nobody has."""
     config = fakes.configuration(fakes.CONFIG, folder)
-    located = Located(1, 1, "1.2", "harbour", "1.2", "1.2.3", "1.2.840.10008.1.2", "", 1, "", "")
+    located = Located(1, 1, "1.2", "harbour", "1.2", "1.2.3", "1.2.840.10008.1.2", "", 1, "", None, "")
     plan = Plan(config.partners["RAD_WS"], (located,) * total, {}, {})
     request = kind()
     request.MessageID, request.AffectedSOPClassUID = 7, "1.2.840.10008.5.1.4.1.2.2.2"

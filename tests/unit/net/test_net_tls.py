@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from dicomnode.config.model import Tls
+from dicomnode.config.parts import Tls
 from dicomnode.errors import ConfigurationError
 from dicomnode.net import tls
 from tests.certificates import Authority, Identity, greet
@@ -21,8 +26,9 @@ GOOD_12 = {
 }
 
 
-def settings(identity: Identity) -> Tls:
-    return Tls(bind_host=HOST, bind_port=2762, certificate=identity.certificate, key=identity.key, ca=identity.ca)
+def settings(identity: Identity, crl: Path | None = None) -> Tls:
+    files = {"certificate": identity.certificate, "key": identity.key, "ca": identity.ca, "crl": crl}
+    return Tls(bind_host=HOST, bind_port=2762, **files)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +154,8 @@ def test_the_server_refuses(
     assert "it has expired" in refused(server, expired)
     served = plain(authority.issue("served", extensions=["extendedKeyUsage=serverAuth"]), CLIENT)
     assert "unsuitable certificate purpose" in refused(server, served)
+    not_yet = plain(authority.issue("not-yet", begins="20990101000000Z"), CLIENT, maximum_version=version)
+    assert "it is not valid yet" in refused(server, not_yet)
     assert NOTHING_IN_COMMON in refused(server, plain(peer, CLIENT, **OLD))
 
 
@@ -164,6 +172,10 @@ def test_the_client_refuses(
     assert "not valid for '127.0.0.1'" in refused(elsewhere, client)
     assert "not valid for 'ris.example'" in refused(elsewhere, client, "ris.example")
     greet(elsewhere, client, "pacs.example")
+    named = authority.issue("common.example", hosts=())
+    assert "not valid for 'common.example'" in refused(plain(named, SERVER), client, "common.example")
+    calling = authority.issue("calling", extensions=["extendedKeyUsage=clientAuth"])
+    assert "unsuitable certificate purpose" in refused(plain(calling, SERVER), client)
     assert NOTHING_IN_COMMON in refused(plain(peer, SERVER, **OLD), client)
 
 
@@ -188,6 +200,146 @@ def test_the_systems_authorities_are_never_asked(
     assert "does not have the certificate" in refused(other, tls.client_context(node))
 
 
+# -- whom its authority has revoked ----------------------------------------------------------------------------
+
+
+def test_who_is_revoked_is_refused_on_both_sides(authority: Authority, node: Tls, peer: Identity) -> None:
+    gone = authority.issue("gone")
+    listed = node.model_copy(update={"crl": authority.revoked(gone)})
+    server, client = tls.server_context(listed), tls.client_context(listed)
+    assert refused(server, plain(gone, CLIENT)).endswith("it has been revoked")
+    assert refused(plain(gone, SERVER), client).endswith("it has been revoked")
+    greet(server, plain(peer, CLIENT))
+    greet(plain(peer, SERVER), client, HOST)
+
+
+def test_a_list_that_has_ended_keeps_everybody_out(authority: Authority, node: Tls, peer: Identity) -> None:
+    """Who has been revoked since, nobody knows."""
+    listed = node.model_copy(update={"crl": authority.revoked(name="ended", ends="20210101000000Z")})
+    for pair in (
+        (tls.server_context(listed), plain(peer, CLIENT)),
+        (plain(peer, SERVER), tls.client_context(listed)),
+    ):
+        assert "node.tls.crl has ended: until there is a new one" in refused(*pair)
+
+
+def test_one_whose_issuer_has_no_list_is_refused(tmp_path: Path, node: Tls, peer: Identity) -> None:
+    other = Authority(tmp_path, "other")
+    both = tmp_path / "both.pem"
+    both.write_bytes(node.ca.read_bytes() + other.certificate.read_bytes())
+    server = tls.server_context(node.model_copy(update={"ca": both, "crl": other.revoked()}))
+    assert refused(server, plain(peer, CLIENT)).endswith("node.tls.crl has no list of its issuer")
+    known = other.issue("known")
+    greet(server, plain(Identity(known.certificate, known.key, node.ca), CLIENT))
+
+
+# -- renewed under a node that runs ----------------------------------------------------------------------------
+
+
+class Renewal:
+    """Papers of a node, whose files are changed, and a clock that nobody can set."""
+
+    def __init__(self, authority: Authority, make: Callable[[Tls], ssl.SSLContext]) -> None:
+        self.authority, self.now, self.count = authority, 0.0, 0
+        self.own = authority.issue("renewed")
+        self.papers = tls.Papers(make, settings(self.own), lambda: self.now)
+
+    def renew(self) -> None:
+        self.authority.issue("renewed")
+
+    def later(self, seconds: float = 6) -> ssl.SSLContext:
+        self.now += seconds
+        return self.papers.context()
+
+
+@pytest.mark.parametrize("make", [tls.server_context, tls.client_context])
+def test_new_files_count_within_seconds(authority: Authority, make: Callable[[Tls], ssl.SSLContext]) -> None:
+    it = Renewal(authority, make)
+    first = it.papers.context()
+    assert it.later() is first
+    it.renew()
+    assert it.later(1) is first, "they are not looked at each time"
+    second = it.later()
+    assert second is not first
+    assert it.later() is second
+
+
+def test_what_is_shown_is_the_new_one(authority: Authority, peer: Identity) -> None:
+    it = Renewal(authority, tls.server_context)
+
+    def serial() -> object:
+        _, caller = greet(it.later(), peer.context())
+        return (caller.getpeercert() or {})["serialNumber"]
+
+    before = serial()
+    open_ = greet(it.papers.context(), peer.context())
+    it.renew()
+    assert serial() != before
+    open_[0].write(b"goes on")
+    assert open_[1].read(7) == b"goes on"
+
+
+def test_files_that_cannot_be_used_change_nothing_and_are_told_once(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    it = Renewal(authority, tls.server_context)
+    first = it.papers.context()
+    it.own.key.write_bytes(authority.issue("unfit").key.read_bytes())
+    for _ in range(3):
+        assert it.later() is first
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "the certificate files in use stay: node.tls.key: is not the key of" in told
+    it.own.key.unlink()
+    assert it.later() is first
+    assert "there is no file" in caplog.records[-1].getMessage()
+    authority.issue("renewed", days=-1)
+    assert it.later() is first
+    assert "has expired" in caplog.records[-1].getMessage()
+    it.renew()
+    assert it.later() is not first
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_is_told_by_its_key_and_its_names(node: Tls, authority: Authority, rsa: Identity) -> None:
+    """The digest is OpenSSL's, of whatever key; a common name is none of the names."""
+    named = authority.issue("common.example", hosts=["DNS:WS.Peak.Example", "IP:10.1.0.7", "IP:fd00::5", "URI:x:y"])
+    ed = authority.issue("ed25519", key=("-newkey", "ed25519"), hosts=())
+    for peer, names in (
+        (named, {"ws.peak.example", "10.1.0.7", "fd00::5"}),
+        (rsa, {"127.0.0.1", "localhost"}),
+        (ed, set()),
+    ):
+        with over_a_socket(tls.server_context(node), peer.context()) as connection:
+            found = tls.shown(connection)
+        assert found
+        assert (found.spki, found.names) == (peer.spki, names)
+        in_a_month = time.time() + 30 * 86400
+        assert abs(found.until / 1e6 - in_a_month) < 3600
+
+
+@contextlib.contextmanager
+def over_a_socket(server: ssl.SSLContext, client: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """The server's end of a connection."""
+    one, two = socket.socketpair()
+    with one, two:
+        calling = threading.Thread(target=lambda: client.wrap_socket(two).recv(1), daemon=True)
+        calling.start()
+        with server.wrap_socket(one, server_side=True) as connection:
+            yield connection
+        calling.join(5)
+
+
+def test_in_clear_nothing_is_shown() -> None:
+    with socket.socket() as connection:
+        assert tls.shown(connection) is None
+
+
+def test_a_key_that_cannot_be_read_is_nobodys() -> None:
+    assert tls._spki(b"no certificate") == ""
+
+
 # -- in words --------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +359,7 @@ def test_files_that_cannot_be_used_are_named(node: Tls, peer: Identity, tmp_path
     [
         ("TLSV1_ALERT_UNKNOWN_CA", "does not know who issued our certificate"),
         ("SSLV3_ALERT_CERTIFICATE_EXPIRED", "holds our certificate for expired"),
+        ("SSLV3_ALERT_CERTIFICATE_REVOKED", "holds our certificate for revoked"),
         ("SSL/TLS_ALERT_BAD_CERTIFICATE", "does not accept our certificate"),
         ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "does not accept our certificate"),
         ("WRONG_VERSION_NUMBER", "does not speak TLS there"),

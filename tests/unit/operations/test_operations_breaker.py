@@ -150,7 +150,7 @@ def test_a_failure_with_one_study_is_not_counted_against_the_others(here: Node) 
     fail_for(here, fake, 2 * HOUR)
     ready(here, 1, seed="sound")
     with here.database.read():
-        batch = queue.Batch(1, 1, P, (queue.Claimed(1, 1, "", "", "", "", 0, "", 0, 0, 0, None, here.clock()),))
+        batch = queue.Batch(1, 1, P, (queue.Claimed(1, 1, "", "", "", "", 0, "", None, 0, 0, 0, None, here.clock()),))
     for scope, since in ((Scope.ASSOCIATION, None), (Scope.PARTNER, here.clock())):
         ending = breaker.Ending(here.config.partners[P], batch, Later(scope, "why"), False, False, False)
         on(here, lambda ending=ending: breaker.ended(ending, here.clock(), here))

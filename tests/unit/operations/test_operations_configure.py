@@ -33,6 +33,22 @@ def line(text: str, start: str) -> int:
     return next(n for n, each in enumerate(text.splitlines(), 1) if each.strip().startswith(start))
 
 
+def test_consent_and_recall_are_told(tmp_path: Path) -> None:
+    text = fakes.CONFIG.replace("wait: 60s}", "wait: 60s, consent: required}")
+    text = text.replace("port: 104,", "port: 104, iocm: true,", 1)
+    told = " ".join(each for _, said in configure.sentences(configure.read(written(tmp_path, text))) for each in said)
+    assert "with the patient's recorded consent alone" in told
+    assert "PUBPACS is told by a rejection note" in told
+    plain = configure.sentences(configure.read(written(tmp_path, fakes.CONFIG)))
+    assert not any("recorded consent" in each or "rejection note" in each for _, said in plain for each in said)
+
+
+def test_who_cannot_be_called_cannot_be_told_of_a_recall(tmp_path: Path) -> None:
+    text = fakes.CONFIG.replace("may: [store]}", "may: [store], iocm: true}", 1)
+    (fault,) = faults(tmp_path, text)
+    assert "partners.CT1.iocm: is of no use without host and port" in fault
+
+
 def test_a_good_configuration_is_read(tmp_path: Path) -> None:
     assert configure.read(written(tmp_path, fakes.CONFIG)).node.ae_title == "REFERNODE"
 
@@ -58,6 +74,16 @@ def test_one_endpoint_of_two_sites_is_a_fault(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, config)
     assert fault.startswith(f"line {line(config, 'ISLPACS')}: partners.ISLPACS.host: ")
     assert "same host and port as PUBPACS of general" in fault
+
+
+def test_a_chain_is_told_with_both_its_lines(tmp_path: Path) -> None:
+    flows = "flows: [private -> public, public -> private]\nroutes:\n"
+    there = "  - {name: there, from: [harbour], to: [PUBPACS]}\n"
+    on = "  - {name: on, from: [general], to: [PEAK_WS]}\n"
+    config = HEAD.replace("104, may: [find, move]", "104, may: [store]") + flows + there + on
+    (fault,) = faults(tmp_path, config)
+    assert fault.startswith(f"line {line(config, '- {name: on')}: routes.1.to: would carry studies of harbour on to")
+    assert fault.endswith(f"no flow allows private -> private (line {line(config, '- {name: there')})")
 
 
 def test_every_breach_is_told_at_once(tmp_path: Path) -> None:
@@ -96,7 +122,8 @@ def test_what_cannot_be_used_over_tls_is_a_fault_of_its_line(authority: Authorit
 def test_who_is_spoken_to_over_tls_is_told(authority: Authority, tmp_path: Path) -> None:
     identity = authority.issue("configured")
     told = sentences(over_tls(identity), tmp_path)
-    until = certificates.valid_until(configure.read(written(tmp_path, over_tls(identity))).node.tls)  # type: ignore[arg-type]
+    (paper, _) = certificates.papers(configure.read(written(tmp_path, over_tls(identity))).node.tls)  # type: ignore[arg-type]
+    until = certificates.last_day(paper.until)
     assert told["This node"][1:3] == [
         f"Over TLS it answers on 127.0.0.1:2762, with a certificate that is valid until {until}.",
         f"Whoever speaks TLS with it, either way, needs a certificate that {identity.ca} vouches for.",

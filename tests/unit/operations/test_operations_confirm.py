@@ -765,7 +765,7 @@ def test_of_two_versions_that_were_delivered_the_current_one_is_named(here: Node
     here.database.write(corrected)
     references: list[Sequence[Reference]] = []
     commit = fake.commit
-    fake.commit = lambda at, uid, named: references.append(named) or commit(at, uid, named)  # type: ignore[func-returns-value,method-assign]
+    fake.commit = lambda at, uid, named, over: references.append(named) or commit(at, uid, named, over)  # type: ignore[func-returns-value,method-assign]
     look(here, fake)
     (named,) = references
     assert {each.sop_instance_uid: each.sop_class_uid for each in named} == {

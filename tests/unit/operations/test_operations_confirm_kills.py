@@ -16,7 +16,7 @@ from dicomnode.config.model import Partner
 from dicomnode.errors import UnknownTransaction
 from dicomnode.operations import confirm
 from dicomnode.operations.forward import forward
-from dicomnode.operations.ports import Reference, Report
+from dicomnode.operations.ports import Reference, Report, Stopped
 from dicomnode.store import referrals
 from dicomnode.store.database import Database, rows
 from dicomnode.store.referrals import Referral
@@ -82,8 +82,10 @@ class Truthful(FakePartner):
             self.said |= self._delivered()
         return found
 
-    def commit(self, partner: Partner, transaction_uid: str, references: Sequence[Reference]) -> Report | None:
-        made = super().commit(partner, transaction_uid, references)
+    def commit(
+        self, partner: Partner, transaction_uid: str, references: Sequence[Reference], over: Stopped
+    ) -> Report | None:
+        made = super().commit(partner, transaction_uid, references, over)
         if made and not self.other_transaction:
             self.said |= {each.sop_instance_uid for each in made.committed}
         return made

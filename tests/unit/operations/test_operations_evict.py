@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicomnode.config.model import Retention
+from dicomnode.config.parts import Retention
 from dicomnode.errors import OutOfResources
 from dicomnode.operations import evict as module
 from dicomnode.operations.evict import evict, sweep
@@ -506,8 +506,11 @@ def fill(node: Node, studies: list[dict[str, object]], now: int) -> list[list[st
     for number, study in enumerate(studies, 1):
         doubt = ["doubt" if study[key] else "" for key in ("quarantine", "correction")]
         execute(
-            "INSERT INTO studies VALUES (?, ?, 'harbour', '', '', '', '', '', '', '', '', '', '', '', '', '', '', 0,"
-            " ?, '', ?, '', '', 0, '')",
+            "INSERT INTO studies (id, study_instance_uid, site, patient_id, issuer_of_patient_id, patient_name,"
+            " patient_name_alphabetic, patient_name_ideographic, patient_name_phonetic, patient_birth_date,"
+            " patient_sex, study_date, study_time, accession_number, study_id, study_description,"
+            " referring_physician_name, received_at, quarantine, correction)"
+            " VALUES (?, ?, 'harbour', '', '', '', '', '', '', '', '', '', '', '', '', '', '', 0, ?, ?)",
             *(number, f"1.{number}", *doubt),
         )
         texts = ", ''" * 17

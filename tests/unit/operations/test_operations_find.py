@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -72,6 +73,8 @@ def test_everybody_sees_their_own(here: Node) -> None:
     fakes.receive(here, referred)
     fakes.receive(here, kept, called="REFERNODE")
     fakes.receive(here, theirs, "PEAK_CT", "REFERNODE")
+    assert seen(here, "PUBPACS") == seen(here, "PUB_WS") == set(), "before it is looked at as a whole"
+    fakes.complete(here)
     assert seen(here, "RAD_WS") == {referred.study, kept.study}
     assert seen(here, "PEAK_WS") == {theirs.study}
     assert seen(here, "PUBPACS") == seen(here, "PUB_WS") == {referred.study}
@@ -82,6 +85,22 @@ def test_everybody_sees_their_own(here: Node) -> None:
     refer.hold([referral.id], "wait", "anna", here)
     assert seen(here, "PUBPACS") == set()
     assert seen(here, "RAD_WS") == {referred.study, kept.study}
+
+
+def test_another_patient_s_late_image_hides_a_study_until_it_is_looked_at(here: Node) -> None:
+    first, second, third = make_instances(3)
+    fakes.receive(here, first)
+    fakes.complete(here)
+    fakes.receive(here, second)
+    assert seen(here, "PUB_WS") == {first.study}, "more of the same"
+    fakes.receive(here, replace(third, dataset=make_instances(3, PatientID="P2")[2].dataset))
+    assert seen(here, "PUB_WS") == set()
+
+
+def test_what_is_sent_as_it_comes_is_seen_as_it_comes(build: Callable[..., Node]) -> None:
+    node, made = build(fakes.CONFIG.replace("wait: 60s}", "wait: 0s}")), make_instances(1)[0]
+    fakes.receive(node, made)
+    assert seen(node, "PUB_WS") == {made.study}
 
 
 def test_its_own_site_goes_on_seeing_a_study_in_quarantine(here: Node) -> None:
@@ -128,10 +147,12 @@ def test_a_private_key_asks_how_far_the_referrals_are_that_the_caller_may_see(bu
         (island,) = (each.id for each in referrals.listed() if each.partner == "ISLPACS")
     refer.hold([island], "wait", "anna", node)
     assert states(node, "RAD_WS", "STUDY") == (True, ["ISLPACS: held\\PUBPACS: receiving", ""])
-    assert states(node, "PUB_WS", "STUDY") == (True, ["PUBPACS: receiving"]), "of its own site alone"
+    assert seen(node, "PUB_WS") == set(), "it is still to come whole"
+    fakes.complete(node)
+    assert states(node, "PUB_WS", "STUDY") == (True, ["PUBPACS: complete"]), "of its own site alone"
     study, series = Key(STUDY_UID, "UI", made.study), Key(0x0020000E, "UI", made.series)
-    assert states(node, "PUB_WS", "SERIES", study) == (True, ["PUBPACS: receiving"])
-    assert states(node, "PUB_WS", "IMAGE", study, series) == (True, ["PUBPACS: receiving"])
+    assert states(node, "PUB_WS", "SERIES", study) == (True, ["PUBPACS: complete"])
+    assert states(node, "PUB_WS", "IMAGE", study, series) == (True, ["PUBPACS: complete"])
 
 
 def test_the_private_keys_of_others_are_not_ours(build: Callable[..., Node]) -> None:

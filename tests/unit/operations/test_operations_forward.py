@@ -93,7 +93,7 @@ def test_a_complete_study_goes_on_one_association_bit_for_bit(here: Node) -> Non
     assert (found.progress, found.state, found.delivered, found.sent_at) == ("sent", "sent", 5, here.clock())
     with here.database.read():
         kinds = [event.kind for event in audit.events(referral=found.id)]
-    assert kinds == ["referral opened", "referral complete", "referral sent"]
+    assert kinds == ["referral opened", "referral complete", "sending begins", "instances sent", "referral sent"]
 
 
 def test_nothing_goes_before_the_quiet_time_has_passed(here: Node) -> None:

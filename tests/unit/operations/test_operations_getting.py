@@ -161,6 +161,7 @@ def test_what_closes_while_it_goes_is_seen_within_a_second(
 def test_what_a_person_has_dropped_is_not_fetched(here: Node) -> None:
     made = make_instances(2, seed="get word")
     fakes.receive_all(here, made)
+    fakes.complete(here)
     here.database.write(lambda: queue.drop([_transfer(1)], "dropped by anna: wrong patient", 1))
     link = Link()
     assert [each.completed for each in send(here, plan(here, "PUB_WS", made[0].study), link)] == [True]

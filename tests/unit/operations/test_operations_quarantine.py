@@ -39,7 +39,7 @@ def recoded(sample: Sample) -> Sample:
 
 
 MADE = make_instances(3, seed="doubt", PatientName="OLD^NAME", PatientID="H1")
-CORRECTED = [changed(each, PatientName="NEW^NAME") for each in MADE]
+CORRECTED = [changed(each, PatientName="NAME^OLD") for each in MADE]
 
 
 def send(node: Node, partner: str = "PUBPACS", fake: FakePartner | None = None) -> list[str]:
@@ -116,7 +116,7 @@ def test_a_version_that_is_overtaken_by_the_old_one_is_sent_once_more(here: Node
     clock.advance(1)
     fakes.receive(here, CORRECTED[0])
     release(here)
-    assert send(here) == ["NEW^NAME"]
+    assert send(here) == ["NAME^OLD"]
     clock.advance(1)
     state = queue.State.DELIVERED if end == "delivered" else queue.State.QUEUED
     result = queue.Result(slow.transfers[0].transfer, state, clock(), 0 if end == "delivered" else None)
@@ -126,7 +126,7 @@ def test_a_version_that_is_overtaken_by_the_old_one_is_sent_once_more(here: Node
         here.database.write(lambda: queue.finish([result]))
     assert only(here).progress == "sending"
     clock.advance(1)
-    assert send(here) == ["NEW^NAME"]
+    assert send(here) == ["NAME^OLD"]
     assert only(here).state == "sent"
     assert send(here) == []
 
@@ -147,14 +147,14 @@ def test_a_version_that_is_chosen_is_sent_and_no_other(corrected: Node) -> None:
     assert (done.chosen, done.others, done.undecided) == (3, 0, 0)
     assert current(corrected) == all_in(2)
     assert doubt(corrected) is None
-    assert send(corrected) == ["NEW^NAME"] * 3
+    assert send(corrected) == ["NAME^OLD"] * 3
     assert states(corrected) == ["skipped"] * 3 + ["delivered"] * 3
     assert (only(corrected).state, only(corrected).dropped) == ("sent", 0)
     with corrected.database.read():
         study = index.studies(1)[0]
         skipped = ledger.listed(1)[0]
         texts = {event.kind: event.text for event in audit.events()}
-    assert study.patient_name == "NEW^NAME"  # and the hospital finds it by that
+    assert study.patient_name == "NAME^OLD"  # and the hospital finds it by that
     assert skipped.reason == "version 2 was made current by anna"
     expected = "released by anna: called the ward (version 2 is the current one of 3 of its instances)"
     assert texts["quarantine released"] == texts["referral released"] == expected
@@ -187,7 +187,7 @@ def test_a_decision_can_be_changed(corrected: Node) -> None:
     fake = FakePartner()
     assert send(corrected, fake=fake) == ["OLD^NAME"] * 3
     release(corrected)
-    assert send(corrected, fake=fake)[3:] == ["NEW^NAME"] * 3
+    assert send(corrected, fake=fake)[3:] == ["NAME^OLD"] * 3
     release(corrected, version=1)
     assert current(corrected) == all_in(1)
     assert send(corrected, fake=fake)[6:] == ["OLD^NAME"] * 3
@@ -208,7 +208,7 @@ def test_who_had_the_other_version_is_sent_this_one_at_once(here: Node) -> None:
     done = release(here)
     assert (done.chosen, done.others) == (1, 2)
     assert only(here).state == "sending"  # without another quiet time
-    assert send(here, fake=fake)[3:] == ["NEW^NAME"]
+    assert send(here, fake=fake)[3:] == ["NAME^OLD"]
     assert only(here).state == "sent"
 
 
@@ -220,8 +220,8 @@ def test_a_partner_that_never_got_it_gets_what_is_current_alone(build: Callable[
     send(node, fake=fake)
     fakes.receive(node, CORRECTED[0])
     release(node)
-    assert send(node, fake=fake) == ["OLD^NAME", "NEW^NAME"]
-    assert send(node, "ISLPACS", other) == ["NEW^NAME"]
+    assert send(node, fake=fake) == ["OLD^NAME", "NAME^OLD"]
+    assert send(node, "ISLPACS", other) == ["NAME^OLD"]
 
 
 def test_what_is_on_its_way_is_not_sent_after_the_decision(corrected: Node) -> None:
@@ -240,7 +240,7 @@ def test_what_is_on_its_way_is_not_sent_after_the_decision(corrected: Node) -> N
     corrected.database.write(lambda: queue.finish([later, never]))
     corrected.database.write(lambda: queue.give_back(ids[2:]))
     assert states(corrected) == ["skipped"] * 3 + ["queued"] * 3
-    assert send(corrected) == ["NEW^NAME"] * 3
+    assert send(corrected) == ["NAME^OLD"] * 3
 
 
 def test_a_dead_worker_s_claim_of_a_version_that_was_replaced_is_not_sent(corrected: Node) -> None:
@@ -249,7 +249,7 @@ def test_a_dead_worker_s_claim_of_a_version_that_was_replaced_is_not_sent(correc
     corrected.database.write(lambda: queue.claim("PUBPACS", 9, "worker", at))
     release(corrected)
     assert corrected.database.write(lambda: queue.reclaim("worker")) == 3
-    assert send(corrected) == ["NEW^NAME"] * 3
+    assert send(corrected) == ["NAME^OLD"] * 3
 
 
 def test_a_correction_that_was_sent_to_be_referred_is_referred_when_it_is_chosen(here: Node) -> None:
@@ -260,7 +260,7 @@ def test_a_correction_that_was_sent_to_be_referred_is_referred_when_it_is_chosen
         assert [each.referrals for each in doubts.listed(10)] == [0]
     release(here)
     fakes.complete(here)
-    assert send(here) == ["NEW^NAME"] * 3
+    assert send(here) == ["NAME^OLD"] * 3
 
 
 def test_who_was_moved_the_other_version_by_hand_is_sent_this_one(here: Node) -> None:
@@ -276,7 +276,7 @@ def test_who_was_moved_the_other_version_by_hand_is_sent_this_one(here: Node) ->
     here.database.write(moved)
     fakes.receive(here, CORRECTED[0], called="REFERNODE")
     release(here)
-    assert send(here, "ISLPACS") == ["NEW^NAME"]
+    assert send(here, "ISLPACS") == ["NAME^OLD"]
 
 
 # -- one of many, and more than one doubt ----------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_one_instance_is_decided_on_by_itself(corrected: Node) -> None:
     assert found
     assert found.undecided == 2
     assert reject(corrected).rejected == 2
-    assert sorted(send(corrected)) == ["NEW^NAME", "OLD^NAME", "OLD^NAME"]
+    assert sorted(send(corrected)) == ["NAME^OLD", "OLD^NAME", "OLD^NAME"]
 
 
 def test_a_number_of_a_whole_study_means_no_variant(here: Node) -> None:
@@ -301,7 +301,7 @@ def test_a_number_of_a_whole_study_means_no_variant(here: Node) -> None:
     assert (done.chosen, done.undecided) == (2, 1)
     assert release(here, version=3).undecided == 0
     fakes.complete(here)
-    assert send(here) == ["NEW^NAME"] * 3
+    assert send(here) == ["NAME^OLD"] * 3
 
 
 def test_a_variant_can_be_chosen_by_name(here: Node) -> None:
@@ -474,7 +474,7 @@ def compared(node: Node, name: str = "1") -> list[differ.Difference]:
 def test_instances_that_differ_alike_are_one_difference(corrected: Node) -> None:
     (found,) = compared(corrected)
     assert sorted(found.sop_instance_uids) == sorted(sample.sop_instance for sample in MADE)
-    assert found.values == {"PatientName": ("OLD^NAME", "NEW^NAME")}
+    assert found.values == {"PatientName": ("OLD^NAME", "NAME^OLD")}
     assert [(v.version, v.kind, v.current, v.undecided) for v in found.versions] == [
         (1, "new", True, False),
         (2, "correction", False, True),

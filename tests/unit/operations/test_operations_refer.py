@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dicomnode.errors import UsageError
-from dicomnode.operations import refer
+from dicomnode.operations import refer, withdraw
 from dicomnode.operations.confirm import prove
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node
@@ -216,6 +216,23 @@ def test_a_hold_lasts_until_a_release(here: Node) -> None:
     with here.database.read():
         texts = [event.text for event in audit.events(referral=number) if "anna" in event.text]
     assert texts == ["held by anna: the patient asked", "released by anna: no reason given"]
+
+
+@pytest.mark.parametrize(("word", "why"), [("hold", "is held"), ("withdraw", "was withdrawn")])
+def test_what_a_person_says_at_one_ae_of_a_hospital_holds_what_a_route_opens_at_the_next(
+    build: Callable[..., Node], word: str, why: str
+) -> None:
+    late = "{name: two, from: [harbour], when: {series_description: LATE}, to: [PUB_WS, ISLPACS], wait: 60s}"
+    node = build(fakes.CONFIG + f"  - {late}\n")
+    first = make_instances(1, seed="two AEs")
+    fakes.receive_all(node, first)
+    do = {"hold": refer.hold, "withdraw": withdraw.withdraw}[word]
+    do([1], "wrong patient", "anna", node)
+    fakes.receive_all(node, make_instances(2, seed="two AEs", SeriesDescription="LATE")[1:])
+    fakes.complete(node)
+    gates = {each.partner: (each.gate, each.reason) for each in referred(node)}
+    assert gates["PUB_WS"] == ("held", f"referral 1 of the study to the same site {why}")
+    assert gates["ISLPACS"] == ("open", "")
 
 
 def test_a_hold_and_a_doubt_are_two_things(here: Node) -> None:

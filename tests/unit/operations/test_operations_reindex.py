@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dicomnode.errors import IndexDamaged
-from dicomnode.operations import forward
+from dicomnode.operations import consent, forward, refer
 from dicomnode.operations.ports import Node
 from dicomnode.operations.reindex import Report, reindex
-from dicomnode.store import audit, damaged, queue, rebuild
+from dicomnode.store import audit, chain, damaged, queue, rebuild, referrals
 from dicomnode.store.database import one, rows
 from tests import fakes
 from tests.fakes import FakePartner
@@ -40,6 +40,7 @@ class Lived:
         self._node: Node | None = None
         node = self.start()
         self.samples = [made for n in range(6) for made in make_instances(8, seed=f"study {n}")]
+        self.samples[-1] = make_instances(8, seed="study 5", PatientID="another")[-1]
         fakes.receive_all(node, self.samples[:32])
         fakes.complete(node)
         peer = FakePartner()
@@ -61,6 +62,7 @@ class Lived:
             return {
                 "instances": rows("SELECT id, sop_instance_uid, version, kind, current, file, sha256 FROM instances"),
                 "studies": rows("SELECT id, study_instance_uid, patient_id, site, received_at FROM studies"),
+                "patients": rows("SELECT instance, study, patient_id FROM study_patients"),
                 "series": rows("SELECT id, study, series_instance_uid, modality FROM series"),
                 "referrals": rows("SELECT id, study, partner, gate FROM referrals"),
                 "ledger": rows(_LEDGER),
@@ -102,6 +104,30 @@ class Lived:
         with contextlib.closing(sqlite3.connect(self.path)) as index:
             (page,) = index.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", [name]).fetchone()
             return int(page)
+
+
+@pytest.mark.parametrize("is_harmed", [False, True])
+def test_the_audit_trail_goes_on_and_what_is_lost_of_it_is_missed(lived: Lived, is_harmed: bool) -> None:
+    with contextlib.closing(sqlite3.connect(lived.path)) as index:
+        (known,) = index.execute("SELECT max(id) FROM events").fetchone()
+    if is_harmed:
+        lived.flip(lived.root("events"))
+    lived.rebuild()
+    node = lived.start()
+    with node.database.read():
+        breaks, head = list(chain.verify()), chain.head()
+        last = audit.events(1)[0]
+    assert (last.kind, last.id) == ("index rebuilt", head.id)
+    assert head.id > known, "a number is never given twice"
+    assert [each.id for each in breaks][:1] == ([1] if is_harmed else [])
+
+
+@pytest.mark.parametrize("name", ["study_patients", "instances", "studies"])
+def test_whom_an_instance_names_is_known_again(lived: Lived, name: str) -> None:
+    assert [patient for *_, patient in lived.before["patients"]] == ["another"]
+    lived.flip(lived.root(name))
+    lived.rebuild()
+    assert lived.look(lived.start())["patients"] == lived.before["patients"]
 
 
 def test_a_sound_index_is_the_same_afterwards(lived: Lived) -> None:
@@ -270,3 +296,140 @@ def test_an_index_of_an_older_version_is_completed(lived: Lived) -> None:
         assert {row[0] for row in connection.execute("SELECT patient_id FROM studies")} == {"SAID BY A PERSON"}
         told = "SELECT count(*) FROM instances WHERE image_type = '' OR content_date = '' OR sop_class_uid != '1.2.3'"
         assert connection.execute(told).fetchone() == (0,)
+
+
+# -- what was stopped, and what patients have said --------------------------------------------------------------
+
+ANNA, BERT = {"PatientID": "A1"}, {"PatientID": "B1"}
+_REFERRALS = ("referrals", "referrals_partner")
+"""And what else tells whether they were stopped."""
+WANTED = fakes.CONFIG.replace("wait: 60s}", "wait: 60s, consent: required}")
+
+
+class Stopped:
+    """A node of one study, the index of which loses tables whole; it is started again with what was made anew."""
+
+    def __init__(self, folder: Path, config: str = fakes.CONFIG) -> None:
+        self._folder, self.config = folder, config
+        self._clock = fakes.FakeClock()
+        self.node = fakes.make_node(folder, config, clock=self._clock)
+        self._number = 0
+
+    def come(self, *patients: dict[str, str]) -> None:
+        self._number += 1
+        made = [make_instances(at, seed=("stopped", self._number), **of)[-1] for at, of in enumerate(patients, 1)]  # type: ignore[arg-type]
+        fakes.receive_all(self.node, made)
+        fakes.complete(self.node)
+
+    def lose(self, *tables: str) -> None:
+        """The pages of these tables, but not their indexes, or of these indexes; all there is where none is named."""
+        self.node.database.checkpoint()
+        path = self.node.database.path
+        self.node.database.close()
+        with contextlib.closing(sqlite3.connect(path)) as index:
+            index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            known = dict(index.execute("SELECT name, rootpage FROM sqlite_schema").fetchall())
+        with path.open("r+b") as file:
+            for table in tables:
+                file.seek((known[table] - 1) * _PAGE)
+                file.write(b"\xa5" * _PAGE)
+        if not tables:
+            path.unlink()
+        reindex(fakes.configuration(self.config, self._folder), lambda *_: None)
+        self.node = fakes.make_node(self._folder, self.config, clock=self._clock)
+
+    def only(self, referral: int = 1) -> referrals.Referral:
+        with self.node.database.read():
+            found = referrals.get(referral)
+        assert found
+        return found
+
+    def send(self) -> int:
+        fake = FakePartner()
+        while forward.forward(self.node.config.partners["PUBPACS"], fake, self.node, lambda: False):
+            pass
+        return len(fake.sent)
+
+    def alarms(self) -> set[str]:
+        with self.node.database.read():
+            return {event.kind for event in audit.events(99, alarms=True)}
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Stopped]]:
+    """A factory of one: `begin()`, `begin(config)`."""
+    made: list[Stopped] = []
+
+    def make(config: str = fakes.CONFIG) -> Stopped:
+        made.append(Stopped(tmp_path, config))
+        return made[0]
+
+    yield make
+    made[0].node.database.close()
+
+
+@pytest.mark.parametrize("lost", [(), ("transfers",), ("study_patients", "transfers"), ("referrals",), _REFERRALS])
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_was_stopped_is_not_let_go(
+    begin: Callable[..., Stopped], lost: tuple[str, ...], by_hand: bool
+) -> None:
+    it = begin()
+    it.come(ANNA, ANNA if by_hand else BERT)
+    if by_hand:
+        it.node.database.write(lambda: refer.quarantine(1, "it is strange", it.node.clock(), it.node))
+    it.lose("studies", *lost)
+    assert (it.only().gate, it.send()) == ("quarantined", 0)
+    it.node.database.write(lambda: refer.weigh(1, "looked again", it.node.clock(), it.node))
+    assert (it.only().gate, it.send()) == ("quarantined", 0)
+
+
+def test_what_nobody_had_looked_at_is_judged(begin: Callable[..., Stopped]) -> None:
+    """Its gate was open, for a configuration that does not check."""
+    it = begin(fakes.CONFIG.replace("wait: 60s}", "wait: 60s, identity: none}"))
+    it.come(ANNA, BERT)
+    it.config = fakes.CONFIG
+    it.lose("studies")
+    assert it.only().gate == "quarantined"
+
+
+def test_what_was_not_stopped_goes(begin: Callable[..., Stopped]) -> None:
+    it = begin()
+    it.come(ANNA, ANNA)
+    it.lose("studies", "transfers")
+    assert (it.only().gate, it.send()) == ("open", 2)
+
+
+def test_who_has_withdrawn_consent_has_still_done_so(begin: Callable[..., Stopped]) -> None:
+    it = begin()
+    it.come(ANNA)
+    consent.withdraw([1], "they said no", "bob", it.node)
+    it.lose("consents")
+    it.come(ANNA)
+    assert (it.only(2).gate, it.send()) == ("held", 0)
+    assert "by bob, for referral 1: they said no" in it.only(2).reason
+    assert "consent forgotten" not in it.alarms()
+
+
+def test_words_that_the_trail_has_lost_too_hold_everything(begin: Callable[..., Stopped]) -> None:
+    it = begin()
+    it.come(ANNA)
+    it.come(BERT)
+    consent.withdraw([1], "they said no", "bob", it.node)
+    it.lose("consents", "events")
+    assert (it.only(1).gate, it.only(2).gate, it.send()) == ("withdrawn", "held", 0)
+    assert "the index was lost" in it.only(2).reason
+    assert "consent forgotten" in it.alarms()
+    refer.release([2], "asked them", "anna", it.node)
+    assert it.send() == 1
+
+
+@pytest.mark.parametrize(("config", "gate"), [(fakes.CONFIG, "open"), (WANTED, "held")])
+def test_without_any_index_what_wants_consent_is_held(
+    begin: Callable[..., Stopped], config: str, gate: str
+) -> None:
+    it = begin(config)
+    it.come(ANNA)
+    it.lose()
+    assert it.only().gate == gate
+    assert ("the index was lost" in it.only().reason) is (gate == "held")
+    assert ("consent forgotten" in it.alarms()) is (gate == "held")

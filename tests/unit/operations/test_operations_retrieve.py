@@ -176,6 +176,7 @@ def test_what_a_partner_is_not_sent_is_not_moved_to_it(build: Callable[..., Node
 def test_a_lane_that_a_person_holds_is_not_moved_along(here: Node) -> None:
     made = make_instances(1, seed="lane")
     fakes.receive_all(here, made)
+    fakes.complete(here)
     here.database.write(lambda: lanes.hold("PUBPACS", "held by anna: wrong cable"))
     for title, caller in (("PUBPACS", "RAD_WS"), ("PUB_WS", "RAD_WS"), ("PUB_WS", "PUB_WS"), ("PUBPACS", "PUBPACS")):
         with pytest.raises(GateClosed, match="the lane of PUBPACS is held by anna: wrong cable"):

@@ -11,7 +11,7 @@ import pytest
 
 from dicomnode.config.model import Partner
 from dicomnode.dicom import part10
-from dicomnode.operations import files
+from dicomnode.operations import consent, files, quarantine
 from dicomnode.operations.files import Person
 from dicomnode.operations.ports import Node, Outgoing
 from dicomnode.operations.send_files import Send
@@ -25,9 +25,13 @@ MADE = make_instances(5, seed="on a disc")
 CT = MADE[0].sop_class
 
 
+PLAIN = fakes.CONFIG.replace("wait: 60s}", "wait: 60s, identity: none}")
+"""No route asks for more than its flow."""
+
+
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    it = fakes.make_node(tmp_path)
+def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
+    it = fakes.make_node(tmp_path, getattr(request, "param", PLAIN))
     yield it
     it.database.close()
 
@@ -128,7 +132,7 @@ FLOWS = [  # whose study is here, or of whom the file says it is; to whom; wheth
 def test_the_flows_hold(node: Node, tmp_path: Path, source: str, to: str, goes: bool, known_by: str) -> None:
     folder = write(tmp_path / "disc", MADE[:1])
     if source and known_by == "index":
-        fakes.receive(node, MADE[1], source)
+        fakes.receive(node, MADE[0], source)
     elif source:
         uids = CT, MADE[0].sop_instance, MADE[0].transfer_syntax
         header = part10.encode(*uids, fakes.origin(node, source))
@@ -149,6 +153,40 @@ def test_a_study_from_a_hospital_goes_to_no_other(node: Node, tmp_path: Path) ->
     hand = Hand(node, FakePartner())
     assert not hand(folder).is_good
     assert "no flow allows studies of island to reach general" in hand.said["0.dcm"]
+
+
+MORE = ("require: referral", "consent: required")
+ASKED = [*(PLAIN.replace("identity: none", f"identity: none, {more}") for more in MORE), fakes.CONFIG]
+
+
+@pytest.mark.parametrize("node", ASKED, ids=["referral", "consent", "identity"], indirect=True)
+@pytest.mark.parametrize("source", ["", "CT1"])
+def test_what_a_route_would_have_looked_at_is_imported_first(node: Node, tmp_path: Path, source: str) -> None:
+    folder = write(tmp_path / "disc", MADE[:1])
+    if source:
+        uids = CT, MADE[0].sop_instance, MADE[0].transfer_syntax
+        (folder / "0.dcm").write_bytes(part10.encode(*uids, fakes.origin(node, source)) + MADE[0].dataset)
+    hand = Hand(node, peer := FakePartner())
+    assert not hand(folder).is_good
+    assert "its study is not in custody" in hand.said["0.dcm"]
+    assert "`dicomnode import` it first" in hand.said["0.dcm"]
+    assert not peer.contexts
+    assert not audited(node)[:-1]
+
+
+@pytest.mark.parametrize("node", [fakes.CONFIG], ids=["identity"], indirect=True)
+@pytest.mark.parametrize(("source", "to"), [("CT1", "RAD_WS"), ("CT1", "ISLPACS"), ("PEAK_CT", "PUBPACS")])
+def test_no_other_route_keeps_a_file_here(node: Node, tmp_path: Path, source: str, to: str) -> None:
+    folder = write(tmp_path / "disc", MADE[:1])
+    uids = CT, MADE[0].sop_instance, MADE[0].transfer_syntax
+    (folder / "0.dcm").write_bytes(part10.encode(*uids, fakes.origin(node, source)) + MADE[0].dataset)
+    assert Hand(node, FakePartner(), to)(folder).is_good
+
+
+@pytest.mark.parametrize("node", [fakes.CONFIG], ids=["identity"], indirect=True)
+def test_what_is_in_custody_and_in_no_doubt_goes(node: Node, disc: Path) -> None:
+    fakes.receive_all(node, MADE)
+    assert Hand(node, FakePartner())(disc).done == len(MADE)
 
 
 def test_what_is_in_quarantine_here_goes_nowhere(node: Node, disc: Path) -> None:
@@ -255,3 +293,48 @@ def test_all_associations_of_a_partner_are_used_at_once(
     assert hand(folder).done == 5
     assert sum(hand.counted) == 5
     assert len(audited(node)) == 2, "a study is announced once"
+
+
+# -- of a study that is here, and of a patient who is known -----------------------------------------------------
+
+
+def test_of_a_study_that_is_here_only_what_is_kept_of_it_goes(node: Node, disc: Path) -> None:
+    fakes.receive_all(node, MADE[:2])
+    other = make_instances(3, seed="on a disc", PatientName="ANOTHER^PATIENT")
+    (disc / "1.dcm").write_bytes(samples.part10(other[1]))  # the same image, with another name
+    peer = FakePartner()
+    hand = Hand(node, peer)
+    tally = hand(disc)
+    assert (tally.done, [sent.dataset for sent in peer.sent]) == (1, [MADE[0].dataset])
+    assert hand.said.keys() == {"1.dcm", "2.dcm", "3.dcm", "4.dcm"}
+    assert all("not the current version" in why for why in hand.said.values())
+    within = Hand(node, FakePartner(), "RAD_WS")
+    assert within(disc).is_good, "within its own site everything goes"
+
+
+def test_a_version_that_a_person_has_rejected_does_not_go(node: Node, tmp_path: Path) -> None:
+    fakes.receive(node, MADE[0])
+    changed = make_instances(1, seed="on a disc", PatientName="ANOTHER^PATIENT")[0]
+    fakes.receive(node, changed)
+    quarantine.reject("1", "the first is right", "anna", node)
+    hand = Hand(node, FakePartner())
+    tally = hand(write(tmp_path / "both", [MADE[0], changed]))
+    assert (tally.done, list(hand.said)) == (1, ["1.dcm"])
+
+
+@pytest.mark.parametrize(("patient", "goes"), [("H1", False), ("H2", True)])
+@pytest.mark.parametrize("known_by", ["nothing", "file"])
+def test_nothing_goes_of_a_patient_who_has_withdrawn_consent(
+    node: Node, tmp_path: Path, patient: str, goes: bool, known_by: str
+) -> None:
+    fakes.receive_all(node, make_instances(1, seed="one", PatientID="H1"))
+    fakes.complete(node)
+    consent.withdraw([1], "by phone", "anna", node)
+    (made,) = make_instances(1, seed="another", PatientID=patient)
+    folder = write(tmp_path / "disc", [made])
+    if known_by == "file":
+        uids = made.sop_class, made.sop_instance, made.transfer_syntax
+        (folder / "0.dcm").write_bytes(part10.encode(*uids, fakes.origin(node, "CT1")) + made.dataset)
+    hand = Hand(node, FakePartner())
+    assert hand(folder).is_good == goes
+    assert goes or "consent was withdrawn" in hand.said["0.dcm"]

@@ -27,12 +27,12 @@ from tests.samples import Sample, decode, encode, make_instances
 
 IMPLICIT = "1.2.840.10008.1.2"
 OTHER = "1.2.826.0.1.3680043.8.498.78"
-FIRST = make_instances(2, seed="versions", PatientName="A")
+FIRST = make_instances(2, seed="versions", PatientName="TESTER^ANNA")
 CHANGES: dict[str, dict[str, object]] = {
     "first": {},
     "variant": {},
-    "renamed": {"PatientName": "B"},
-    "renamed again": {"PatientName": "C"},
+    "renamed": {"PatientName": "ANNA^TESTER"},
+    "renamed again": {"PatientName": "TESTER^ANNA^MARIA"},
     "another image": {"Rows": 5},
     "another study": {"StudyInstanceUID": OTHER},
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dicomnode.config.model import Limits, Partner
+from dicomnode.config.model import Partner
+from dicomnode.config.parts import Limits
 from dicomnode.rules.governance import Open, refusal, reserve
 
 CT1 = Partner(name="CT1", site="harbour")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomnode.config.model import Watermarks
+from dicomnode.config.parts import Watermarks
 from dicomnode.rules.space import Room, amount, forecast, lasts, refusal, room, span, told, trusted
 
 GB = 10**9

@@ -18,6 +18,7 @@ from dicomnode.store.lanes import Pause
 from tests import fakes
 from tests.fakes import FakePartner
 from tests.node import wait_until
+from tests.patience import patient
 from tests.samples import make_instances
 
 AT_ONCE = lanes._LONGEST / 2
@@ -70,9 +71,7 @@ def test_what_was_queued_before_is_sent_when_the_lanes_start(node: Node, partner
     made.drain(5)
 
 
-def test_idle_lanes_ask_the_index_nothing(
-    node: Node, partner: FakePartner, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_lanes_ask_the_index_nothing(node: Node, partner: FakePartner, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
     idle = Errand("idle", lambda known, *_: looks.append(known.name), lambda known, _: looks.append(known.name), slots)  # type: ignore
     monkeypatch.setattr(lanes, "errands", lambda _: (idle,))
@@ -124,8 +123,8 @@ def test_drained_lanes_end(node: Node, partner: FakePartner) -> None:
     made = Lanes(node, partner)
     made.start()
     began = time.monotonic()
-    made.drain(20)
-    assert time.monotonic() - began < 10
+    made.drain(120)
+    assert time.monotonic() - began < patient(10)
     assert not any(thread.is_alive() for thread in made._slots)
 
 
@@ -134,7 +133,7 @@ def test_a_call_that_comes_while_a_slot_looks_is_not_missed(node: Node) -> None:
     heard = lane.calls
     lane.call()
     began = time.monotonic()
-    lane.sleep(heard, 10)
-    assert time.monotonic() - began < 5
+    lane.sleep(heard, 60)
+    assert time.monotonic() - began < patient(5)
     lane.sleep(lane.calls, 0.1)
     assert time.monotonic() - began >= 0.1

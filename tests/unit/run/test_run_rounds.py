@@ -18,7 +18,7 @@ from dicomnode.run.orders import Orders
 from dicomnode.run.rounds import Rounds
 from dicomnode.store import referrals
 from dicomnode.store.bell import Bell
-from dicomnode.store.database import one
+from dicomnode.store.database import execute, one
 from dicomnode.store.recover import Found
 from tests import fakes
 from tests.node import wait_until
@@ -223,3 +223,14 @@ def _moved(node: Node) -> bytes:
 
 def test_housekeepers_show_what_they_keep(node: Node) -> None:
     assert "index.sqlite" in repr(Rounds(node, fakes.FakeCallers()))
+
+
+def test_what_an_earlier_version_did_not_compare_is_compared(node: Node) -> None:
+    fakes.receive_all(node, make_instances(2, seed="earlier"))
+    node.database.write(lambda: execute("UPDATE studies SET compared = 0"))
+    reader, writer = os.pipe()
+    os.close(writer)
+    Rounds(node, fakes.FakeCallers()).go(reader)
+    os.close(reader)
+    with node.database.read():
+        assert one("SELECT compared FROM studies") == (1,)

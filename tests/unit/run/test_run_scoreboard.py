@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dicomnode.config.model import Limits, Partner
+from dicomnode.config.model import Partner
+from dicomnode.config.parts import Limits
 from dicomnode.rules.governance import Open, reserve
 from dicomnode.run import scoreboard
 from dicomnode.run.scoreboard import Row, Scoreboard

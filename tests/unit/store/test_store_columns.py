@@ -16,7 +16,7 @@ from dicomnode.store.terms import TABLE
 from tests import fakes
 from tests.samples import make_instances
 
-OWN, OTHERS = Scope(site="harbour"), Scope(partners=("PUBPACS",))
+OWN, OTHERS = Scope(site="harbour"), Scope(partners=("PUBPACS",), givers=("harbour",))
 TOLD = {
     Computed.MODALITIES_IN_STUDY: "CT\\OT",
     Computed.PATIENT_STUDIES: "2",
@@ -33,10 +33,11 @@ TOLD = {
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """Two studies of one patient, referred to PUBPACS: of CT three times and OT, and of CT once."""
     node = fakes.make_node(tmp_path_factory.mktemp("columns"))
-    of_patient = {"PatientID": "P", "IssuerOfPatientID": "X"}
+    of_patient = {"PatientID": "P", "IssuerOfPatientID": "HARBOUR"}
     made = make_instances(3, seed="one", modality="CT", **of_patient)
     made += make_instances(1, seed="one", modality="OT", study_uid=made[0].study, series=2, **of_patient)
     fakes.receive_all(node, [*made, *make_instances(1, seed="two", modality="CT", **of_patient)], called="TO_GENERAL")
+    fakes.complete(node)
     yield node
     node.database.close()
 

@@ -14,13 +14,20 @@ from dicomnode.store.referrals import Opening, Progress, Referral
 from tests import fakes
 from tests.samples import make_instances
 
-STOPS = {  # what stops a referral → the statement that sets it, and its words
+STOPS = {  # what stops a referral → the statement that sets it, and its words; in the order in which they are said
+    "withdrawn": ("UPDATE referrals SET withdrawn = 'the patient moved'", "the patient moved"),
     "quarantine": ("UPDATE studies SET quarantine = 'two patients'", "two patients"),
     "hold": ("UPDATE referrals SET hold = 'the patient asked'", "the patient asked"),
     "correction": ("UPDATE studies SET correction = 'a new name'", "a new name"),
+    "identity": ("UPDATE studies SET identity = 'no patient ID'", "no patient ID"),
+    "unreferred": ("UPDATE referrals SET unreferred = 'no referral'", "no referral"),
+    "unconsented": ("UPDATE referrals SET unconsented = 'no consent'", "no consent"),
     "stranded": ("UPDATE referrals SET stranded = 1", gates.no_partner("PUBPACS")),
 }
-SETS = [subset for n in range(len(STOPS) + 1) for subset in combinations(STOPS, n)]
+SETS = [subset for n in (0, 1, 2, len(STOPS)) for subset in combinations(STOPS, n)]
+DOUBTS = ("quarantine", "correction", "identity")
+LASTING = ("withdrawn", "hold")
+"""What stops a referral even when it was sent."""
 
 
 @pytest.fixture
@@ -36,19 +43,28 @@ def only(node: Node) -> Referral:
 
 
 def put(node: Node, *statements: str) -> None:
-    for sql in statements:
-        node.database.write(lambda sql=sql: execute(sql))
+    node.database.write(lambda: [execute(sql) for sql in statements])
+
+
+NOTHING = (
+    "UPDATE studies SET quarantine = '', correction = '', identity = ''",
+    "UPDATE referrals SET withdrawn = '', hold = '', unreferred = '', unconsented = '', stranded = 0, gate = 'open'",
+)
 
 
 @pytest.mark.parametrize("progress", Progress)
-@pytest.mark.parametrize("stops", SETS, ids=["+".join(s) or "nothing" for s in SETS])
-def test_a_gate_follows_from_all_that_stops_it(node: Node, stops: tuple[str, ...], progress: Progress) -> None:
-    put(node, f"UPDATE referrals SET progress = '{progress}'", *(STOPS[stop][0] for stop in stops))
+def test_a_gate_follows_from_all_that_stops_it(node: Node, progress: Progress) -> None:
+    for stops in SETS:
+        put(node, *NOTHING, f"UPDATE referrals SET progress = '{progress}'", *(STOPS[stop][0] for stop in stops))
+        check_gate(node, stops, is_sent=progress in (Progress.SENT, Progress.CONFIRMED))
+
+
+def check_gate(node: Node, stops: tuple[str, ...], *, is_sent: bool) -> None:
     changed = node.database.write(lambda: gates.weigh(1))
-    sent = progress in (Progress.SENT, Progress.CONFIRMED)
-    left = [stop for stop in stops if stop == "hold" or not sent]
+    left = [stop for stop in stops if stop in LASTING or not is_sent]
     found = only(node)
-    assert found.gate == ("quarantined" if "quarantine" in left else "held" if left else "open")
+    first = [gate for stop, gate in (("withdrawn", "withdrawn"), ("quarantine", "quarantined")) if stop in left]
+    assert found.gate == [*first, "held" if left else "open"][0], stops
     assert changed is bool(left)
     if left:
         assert found.reason == "; ".join(STOPS[stop][1] for stop in left)
@@ -108,7 +124,26 @@ def test_a_doubt_is_told_from_all_else_that_stops_a_referral(node: Node, stop: s
     for progress in ("complete", "sent"):
         put(node, f"UPDATE referrals SET progress = '{progress}'")
         with node.database.read():
-            assert gates.is_in_doubt(1) is (progress == "complete" and stop in ("quarantine", "correction"))
+            assert gates.is_in_doubt(1) is (progress == "complete" and stop in DOUBTS)
+
+
+@pytest.mark.parametrize("stop", [stop for stop in STOPS if stop not in LASTING])
+def test_what_goes_away_stops_nothing_more(node: Node, stop: str) -> None:
+    put(node, STOPS[stop][0])
+    assert node.database.write(lambda: gates.weigh(1))
+    assert only(node).reason == STOPS[stop][1]
+    empty = "''" if "'" in STOPS[stop][0] else "0"
+    put(node, f"{STOPS[stop][0].split(' = ')[0]} = {empty}")
+    assert node.database.write(lambda: gates.weigh(1))
+    assert (only(node).gate, only(node).reason) == ("open", "")
+
+
+@pytest.mark.parametrize("recall", ["recalling", "recalled"])
+@pytest.mark.parametrize("progress", Progress)
+def test_a_recall_outweighs_all_else(node: Node, progress: Progress, recall: str) -> None:
+    put(node, f"UPDATE referrals SET recall = '{recall}', progress = '{progress}'", *(sql for sql, _ in STOPS.values()))
+    assert node.database.write(lambda: gates.weigh(1))
+    assert (only(node).gate, only(node).reason.split("; ")[0]) == (recall, "the patient moved")
 
 
 def test_the_study_s_referrals_are_weighed_together(node: Node) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dicomnode.operations import complete as completing
-from dicomnode.operations import differ, housekeep, moving, quarantine, receive, refer, resend, retrieve
+from dicomnode.operations import differ, housekeep, moving, quarantine, receive, refer, resend, retrieve, vet
 from dicomnode.operations.forward import forward
 from dicomnode.operations.ports import Node, Originator
 from dicomnode.operations.retrieve import Asked
@@ -25,7 +25,8 @@ _SMALL = (
     *("json_each", "SCAN j VIRTUAL", "SCAN v VIRTUAL", "names VIRTUAL TABLE INDEX 0:M", "CONSTANT ROW", "(subquery"),
     *("recoveries", "refusals", "generations", "migrations", "sqlite_"),
 )
-_PARTIAL = ("INDEX transfers_claimed", "INDEX studies_doubt")  # have what is active, or in doubt, alone
+_PARTIAL = ("INDEX transfers_claimed", "INDEX studies_doubt", "INDEX recalls_waiting")
+"""Have what is active, in doubt or waiting alone."""
 
 
 def stories(node: Node) -> None:
@@ -34,12 +35,13 @@ def stories(node: Node) -> None:
     fakes.receive_all(node, [*made, made[0]])
     fakes.receive(node, made[1], "PEAK_CT")
     fakes.complete(node)
+    vet.vet_all(node)
     forward(node.config.partners["PUBPACS"], FakePartner(), node, lambda: False)
     node.database.write(lambda: refer.quarantine(1, "doubt", node.clock(), node))
     refer.hold([1], "wait", "anna", node)
     refer.release([1], "no more", "anna", node)
     quarantine.release("1", None, "no doubt", "anna", node)
-    renamed = make_instances(3, seed="plans", PatientName="NEW^NAME")[1:]
+    renamed = make_instances(3, seed="plans", PatientName="CT1^CompressedSamples")[1:]
     fakes.receive_all(node, renamed)
     differ.differences(quarantine.subject("1", node).versions, node)
     quarantine.release(made[2].sop_instance, 2, "a new name", "anna", node)
@@ -91,7 +93,7 @@ def test_no_story_scans_a_table_that_grows(here: Node, monkeypatch: pytest.Monke
 
 # -- queries ---------------------------------------------------------------------------------------------------
 
-HARBOUR, GENERAL = Scope(site="harbour"), Scope(partners=("PUBPACS", "PUB_WS"))
+HARBOUR, GENERAL = Scope(site="harbour"), Scope(partners=("PUBPACS", "PUB_WS"), givers=("harbour", "peak"))
 SEARCHED = {  # what is asked, and the index by which it is answered
     "patient": ({"PatientID": "P1"}, "studies_patient (patient_id=?)"),
     "patient by prefix": ({"PatientID": "P1*"}, "studies_patient (patient_id>? AND patient_id<?)"),

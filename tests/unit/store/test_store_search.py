@@ -23,7 +23,7 @@ from tests.samples import Sample, make_instances
 
 BASELINE = Features()
 HARBOUR, PEAK = Scope(site="harbour"), Scope(site="peak")
-GENERAL = Scope(partners=("PUBPACS", "PUB_WS"))
+GENERAL = Scope(partners=("PUBPACS", "PUB_WS"), givers=("harbour", "peak"))
 
 UTF8 = {"SpecificCharacterSet": "ISO_IR 192"}
 PATIENTS = [  # (key, attributes), each one study of one instance of harbour
@@ -251,9 +251,11 @@ def test_pages_lose_nothing(
 
 def test_a_scope_shows_its_own_and_counts_its_own(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
     """One patient ID at two sites, and one study referred: nobody can tell from a count that there is more."""
-    referred = build_studies(1, "a", called="TO_GENERAL", PatientID="P", IssuerOfPatientID="X")[0].study
-    kept = build_studies(2, "b", PatientID="P", IssuerOfPatientID="X")[0].study
-    theirs = build_studies(3, "c", "PEAK_CT", PatientID="P", IssuerOfPatientID="X", StudyDescription="SECRET")[0].study
+    same = {"PatientID": "P", "IssuerOfPatientID": "HKID"}
+    referred = build_studies(1, "a", called="TO_GENERAL", **same)[0].study
+    kept = build_studies(2, "b", **same)[0].study
+    theirs = build_studies(3, "c", "PEAK_CT", **same, StudyDescription="SECRET")[0].study
+    fakes.complete(here)
     small = Small(here, {}, {})
     keys = {f"NumberOfPatientRelated{each}": "" for each in ("Studies", "Series", "Instances")}
     seen = {HARBOUR: ({referred, kept}, "2 2 3"), PEAK: ({theirs}, "1 1 3"), GENERAL: ({referred}, "1 1 1")}
@@ -263,13 +265,15 @@ def test_a_scope_shows_its_own_and_counts_its_own(here: Node, build_studies: Cal
         assert " ".join(patient[key] for key in keys) == counts
     assert small.ask(HARBOUR, StudyDescription="SECRET") == []
     assert small.ask(Scope(), StudyInstanceUID="") == []
-    assert small.ask(Scope(partners=("ISLPACS",)), StudyInstanceUID="") == []
+    assert small.ask(Scope(partners=("ISLPACS",), givers=("harbour", "peak")), StudyInstanceUID="") == []
+    assert small.ask(Scope(partners=GENERAL.partners, givers=("peak",)), StudyInstanceUID="") == []  # no flow
 
 
 def test_a_series_of_another_site_leaves_no_trace(here: Node, build_studies: Callable[..., list[Sample]]) -> None:
     """Peak sends into harbour's study: neither sees it there, not by modality, count, class or series."""
     uid = build_studies(1, "a", called="TO_GENERAL", modality="CT")[0].study
     (foreign,) = build_studies(1, "a", "PEAK_CT", modality="MR", study_uid=uid, series=2)
+    fakes.complete(here)
     small = Small(here, {}, {})
     keys = dict.fromkeys(("ModalitiesInStudy", "SOPClassesInStudy", "NumberOfStudyRelatedSeries"), "")
     for scope in (HARBOUR, GENERAL):

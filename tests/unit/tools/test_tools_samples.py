@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import samples
+from tests.patience import patient
 
 
 @pytest.mark.parametrize("path", samples.real_files(more=True), ids=lambda path: path.name)
@@ -58,7 +59,7 @@ def test_a_study_says_what_it_was_asked_to_say(tmp_path: Path) -> None:
 def test_sizes_and_speed() -> None:
     started = time.perf_counter()
     made = samples.make_instances(500)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < patient(1)
     assert len({sample.sop_instance for sample in made}) == 500
     assert 30_000 < len(made[0].dataset) < 40_000
     assert 500_000 < len(samples.make_instance(size="large")) < 550_000

@@ -1,0 +1,1 @@
+"""One way, proved from outside: generated configurations, what each allows by an oracle of its own, and a live node."""
