@@ -45,6 +45,7 @@ def fail(node: Node, partner: str = "PUBPACS", minutes: float = 20) -> None:
     while node.clock() < end:
         send(node, partner, FakePartner(unreachable=True))
         node.clock.advance(30)
+    send(node, partner, FakePartner(unreachable=True))  # so that it has just failed, whatever the jitter was
 
 
 def tidy(node: Node) -> None:
