@@ -106,8 +106,8 @@ def test_what_the_ris_schedules_is_found_at_the_sites_pacs_and_carried_to_the_ho
     assert (row["state"], row["patient_id"], row["site"]) == ("expected", ID, "harbour")
     assert (row["referral"], row["study_instance_uid"]) == (None, None)
     said = BORN | {"IssuerOfPatientID": "HKID", "SpecificCharacterSet": "ISO_IR 192", "StudyDate": today()}
-    paths = make_study(tmp_path, slices=3, patient_id=ID, patient_name=NAME, **said)
-    send_files(LOCAL, orthanc.port, "ORTHANC", "MODALITY", paths)
+    paths = make_study(tmp_path, slices=3, seed="pulled", patient_id=ID, patient_name=NAME, **said)
+    assert set(send_files(LOCAL, orthanc.port, "ORTHANC", "MODALITY", paths).values()) == {0}
     uids = {read_sample(path).sop_instance for path in paths}
     hospital.wait_until(lambda: {each.sop_instance for each in hospital.received} >= uids, 40, "the study")
     row = node.wait_until(lambda: _listed(node, "RP1"), 10, "the referral")
@@ -122,7 +122,7 @@ def test_what_the_ris_schedules_is_found_at_the_sites_pacs_and_carried_to_the_ho
 def test_what_nobody_has_referred_waits_until_a_person_says_what_it_is(
     node: Node, hospital: Receiver, tmp_path: Path
 ) -> None:
-    paths = make_study(tmp_path, slices=2, patient_id="H77", PatientBirthDate="19800101", PatientSex="F")
+    paths = make_study(tmp_path, slices=2, seed="nobody", patient_id="H77", PatientBirthDate="19800101", PatientSex="F")
     study = read_sample(paths[0]).study
     assert set(node.send(paths).values()) == {0}
 

@@ -309,7 +309,7 @@ def test_who_cannot_be_told_is_told_later(node: Node, source: Partner, samples: 
     assert 15 < tries < 60  # doubling, from half a minute to once an hour
     assert alarms(node, "commitment not reported") == []
     peer.unreachable = False
-    later(node, 3700)
+    later(node, 2 * 3600)  # an hour, and the jitter
     assert told(node, source, peer)
     assert peer.reports == [Report(TRANSACTION, references(samples))]
 
