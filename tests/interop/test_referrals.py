@@ -19,7 +19,7 @@ from tests.receiver import Receiver
 from tests.samples import make_study, read_sample
 from tests.wire import send_files
 
-NAME, ID = "CHAN^TAI MAN=陳^大文", "A1234563"
+NAME, ID = "CHAN^TAI MAN=陳^大文", "K9876543"  # of nobody else: Orthanc has one patient for an ID
 BORN = {"PatientBirthDate": "19700131", "PatientSex": "M"}
 
 
