@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -28,10 +29,13 @@ _ENDING = 60.0
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        servers = [held.enter_context(socket.create_server((LOCAL, 0))) for _ in range(count)]
-        return [int(server.getsockname()[1]) for server in servers]
+    """Ports of loopback that nobody listens on, and that the kernel gives nobody who calls meanwhile."""
+    ports: dict[int, None] = {}
+    while len(ports) < count:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server((LOCAL, port)):
+            ports[port] = None
+    return list(ports)
 
 
 def progress(text: str) -> Progress:
